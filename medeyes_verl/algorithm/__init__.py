@@ -1,0 +1,1 @@
+"""Dual-stream GRPO as equations on tensors; no veRL types."""

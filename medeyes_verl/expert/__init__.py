@@ -1,0 +1,1 @@
+"""Expert trajectories: how they are made, kept and found again."""
