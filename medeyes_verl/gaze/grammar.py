@@ -1,0 +1,203 @@
+"""Text <-> turns: the one definition of the format a policy writes.
+
+    <reasoning>where to look, and why</reasoning>
+    <action>{"name": "Gaze", "coordinate": [x1, y1, x2, y2]}</action>
+
+and at the end `<answer>…</answer>` in place of the action. The agent loop, the experts, the reward, the evaluation
+and the pictures all read and write turns here and nowhere else.
+
+A model's text is untrusted: parsing never raises, scans the text once, and hands JSON only a slice of bounded length.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from medeyes_verl.gaze.geometry import Box
+
+STOP_STRINGS = ("</action>", "</answer>")
+"""A turn is over when the model has written one of these."""
+
+TOOL_NAME = "Gaze"
+MAX_ACTION_CHARACTERS = 512
+"""Longer than any sensible action; what is longer is malformed and never reaches the JSON reader."""
+MAX_COORDINATE = 1_000_000
+"""No picture has so many pixels a side: a larger number is garbage and is not computed with."""
+
+_TAG = re.compile(r"<(/?)(reasoning|action|answer|feedback)>")
+
+
+class Fault(str, Enum):
+    """All that can be wrong with a turn. The values are what is logged."""
+
+    MISSING_REASONING = "missing_reasoning"
+    TEXT_OUTSIDE_TAGS = "text_outside_tags"
+    NO_ACTION_OR_ANSWER = "no_action_or_answer"
+    UNCLOSED_TAG = "unclosed_tag"
+    TWO_ACTIONS = "two_actions"
+    ANSWER_BESIDE_ACTION = "answer_beside_action"
+    MALFORMED_ACTION = "malformed_action"
+    UNKNOWN_TOOL = "unknown_tool"
+    EMPTY_ANSWER = "empty_answer"
+    EMPTY_BOX = "empty_box"
+    INVERTED_BOX = "inverted_box"
+    OUTSIDE_BOX = "outside_box"
+    TINY_BOX = "tiny_box"
+    SLIVER_BOX = "sliver_box"
+    UNKNOWN_IMAGE = "unknown_image"
+    GAZE_LIMIT = "gaze_limit"
+
+
+FORM_SLIPS = frozenset({Fault.MISSING_REASONING, Fault.TEXT_OUTSIDE_TAGS})
+"""Faults of form only: the gaze or the answer beside them is still carried out. Every other fault blocks its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of the model. A turn without a blocking fault has either a box or an answer."""
+
+    reasoning: str
+    """The thought, stripped; "" when missing."""
+    box: Box | None = None
+    """The gaze as written, in the model's frame; not yet checked against any picture."""
+    image: int = 1
+    """Which picture the box is on, from 1, as written."""
+    answer: str | None = None
+    """The answer, stripped."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the form, in the order of `Fault`; faults of the box itself are the episode's to find."""
+
+    @property
+    def blocking_fault(self) -> Fault | None:
+        """The first fault that keeps the turn from being carried out."""
+        return next((fault for fault in self.faults if fault not in FORM_SLIPS), None)
+
+
+def parse_turn(text: str) -> Turn:
+    """Read one turn. Never raises; what is wrong is in `Turn.faults`.
+
+    `text` is the model's whole turn with special tokens such as <|im_end|> already removed from its end. Tags do not
+    nest: a tag inside an open block abandons that block, so that a mention of `<answer>` in a thought costs a fault
+    of form and not the turn. Of several answers the last one counts.
+    """
+    blocks, abandoned, stray_text = _blocks(text)
+    reasoning = blocks[0][1] if blocks and blocks[0][0] == "reasoning" else ""
+    actions = [content for kind, content in blocks if kind == "action"]
+    answers = [content for kind, content in blocks if kind == "answer"]
+
+    faults: list[Fault] = []
+    if not reasoning:
+        faults.append(Fault.MISSING_REASONING)
+    expected = bool(blocks and blocks[0][0] == "reasoning") + len(actions) + bool(answers)
+    if stray_text or len(blocks) != expected:
+        faults.append(Fault.TEXT_OUTSIDE_TAGS)
+
+    if actions and answers:
+        return Turn(reasoning, faults=(*faults, Fault.ANSWER_BESIDE_ACTION))
+    if len(actions) > 1:
+        return Turn(reasoning, faults=(*faults, Fault.TWO_ACTIONS))
+    if actions:
+        action = _parse_action(actions[0])
+        if isinstance(action, Fault):
+            return Turn(reasoning, faults=(*faults, action))
+        box, image = action
+        return Turn(reasoning, box, image, faults=tuple(faults))
+    if answers:
+        if not answers[-1]:
+            return Turn(reasoning, faults=(*faults, Fault.EMPTY_ANSWER))
+        return Turn(reasoning, answer=answers[-1], faults=tuple(faults))
+    opened = abandoned & {"action", "answer"}
+    return Turn(reasoning, faults=(*faults, Fault.UNCLOSED_TAG if opened else Fault.NO_ACTION_OR_ANSWER))
+
+
+def render_turn(turn: Turn) -> str:
+    """Write one turn, so that `parse_turn` reads back exactly it.
+
+    Raises ValueError for a turn that cannot be read back: one with faults, with both or neither of box and answer, or
+    whose text is empty, not stripped or contains a tag.
+    """
+    text = f"<reasoning>{turn.reasoning}</reasoning>\n"
+    if turn.box is not None:
+        image = "" if turn.image == 1 else f', "image": {turn.image}'
+        coordinate = ", ".join(_number(value) for value in turn.box.as_list())
+        text += f'<action>{{"name": "{TOOL_NAME}", "coordinate": [{coordinate}]{image}}}</action>'
+    if turn.answer is not None:
+        text += f"<answer>{turn.answer}</answer>"
+    if turn.faults or parse_turn(text) != turn:
+        raise ValueError(
+            f"{turn} cannot be written as one turn: give it either a box or an answer, and text that is not empty, "
+            "has no white space around it and contains none of the tags"
+        )
+    return text
+
+
+def _blocks(text: str) -> tuple[list[tuple[str, str]], set[str], bool]:
+    """One pass over the tags: closed blocks as (tag, stripped content), tags left open, whether text lies outside."""
+    blocks: list[tuple[str, str]] = []
+    abandoned: set[str] = set()
+    stray_text = False
+    open_tag: str | None = None
+    start = 0
+    for tag in _TAG.finditer(text):
+        closing, name = tag.group(1) == "/", tag.group(2)
+        content = text[start : tag.start()].strip()
+        start = tag.end()
+        if closing and name == open_tag:
+            blocks.append((name, content))
+            open_tag = None
+            continue
+        if open_tag is not None:
+            abandoned.add(open_tag)
+        stray_text = stray_text or closing or open_tag is not None or bool(content)
+        open_tag = None if closing else name
+    if open_tag is not None:
+        abandoned.add(open_tag)
+    return blocks, abandoned, stray_text or open_tag is not None or bool(text[start:].strip())
+
+
+def _parse_action(text: str) -> tuple[Box, int] | Fault:
+    """The box and the picture of one action, or what is wrong with it."""
+    if len(text) > MAX_ACTION_CHARACTERS:
+        return Fault.MALFORMED_ACTION
+    try:
+        action = json.loads(text, object_pairs_hook=_object_without_repeated_keys)
+    except (ValueError, RecursionError):
+        return Fault.MALFORMED_ACTION
+    if not isinstance(action, dict) or not isinstance(action.get("name"), str):
+        return Fault.MALFORMED_ACTION
+    if action["name"] != TOOL_NAME:
+        return Fault.UNKNOWN_TOOL
+    coordinate, image = action.get("coordinate"), action.get("image", 1)
+    if (
+        action.keys() - {"name", "coordinate", "image"}
+        or not isinstance(coordinate, list)
+        or len(coordinate) != 4
+        or not all(_is_number(value) for value in coordinate)
+        or type(image) is not int
+        or abs(image) > MAX_COORDINATE
+    ):
+        return Fault.MALFORMED_ACTION
+    return Box(*(float(value) for value in coordinate)), image
+
+
+def _object_without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError("a key is repeated")
+    return mapping
+
+
+def _is_number(value: object) -> bool:
+    """A finite JSON number of sensible size; true and false are no numbers."""
+    # type(), not isinstance: bool is a subclass of int. The size is compared first: a huge int has no float.
+    return type(value) in (int, float) and abs(value) <= MAX_COORDINATE and math.isfinite(value)  # type: ignore[arg-type, operator]
+
+
+def _number(value: float) -> str:
+    """Whole numbers without decimals, as models write them."""
+    return str(int(value)) if value == int(value) else repr(float(value))
