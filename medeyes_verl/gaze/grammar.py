@@ -35,25 +35,25 @@ _TAG = re.compile(r"<(/?)(reasoning|action|answer|feedback)>")
 class Fault(str, Enum):
     """All that can be wrong with a turn. The values are what is logged."""
 
-    MISSING_REASONING = "missing_reasoning"
-    TEXT_OUTSIDE_TAGS = "text_outside_tags"
-    NO_ACTION_OR_ANSWER = "no_action_or_answer"
-    UNCLOSED_TAG = "unclosed_tag"
-    TWO_ACTIONS = "two_actions"
-    ANSWER_BESIDE_ACTION = "answer_beside_action"
-    MALFORMED_ACTION = "malformed_action"
-    UNKNOWN_TOOL = "unknown_tool"
-    EMPTY_ANSWER = "empty_answer"
-    EMPTY_BOX = "empty_box"
-    INVERTED_BOX = "inverted_box"
-    OUTSIDE_BOX = "outside_box"
-    TINY_BOX = "tiny_box"
-    SLIVER_BOX = "sliver_box"
-    UNKNOWN_IMAGE = "unknown_image"
-    GAZE_LIMIT = "gaze_limit"
+    missing_reasoning = "missing_reasoning"
+    text_outside_tags = "text_outside_tags"
+    no_action_or_answer = "no_action_or_answer"
+    unclosed_tag = "unclosed_tag"
+    two_actions = "two_actions"
+    answer_beside_action = "answer_beside_action"
+    malformed_action = "malformed_action"
+    unknown_tool = "unknown_tool"
+    empty_answer = "empty_answer"
+    empty_box = "empty_box"
+    inverted_box = "inverted_box"
+    outside_box = "outside_box"
+    tiny_box = "tiny_box"
+    sliver_box = "sliver_box"
+    unknown_image = "unknown_image"
+    gaze_limit = "gaze_limit"
 
 
-FORM_SLIPS = frozenset({Fault.MISSING_REASONING, Fault.TEXT_OUTSIDE_TAGS})
+FORM_SLIPS = frozenset({Fault.missing_reasoning, Fault.text_outside_tags})
 """Faults of form only: the gaze or the answer beside them is still carried out. Every other fault blocks its turn."""
 
 
@@ -92,15 +92,15 @@ def parse_turn(text: str) -> Turn:
 
     faults: list[Fault] = []
     if not reasoning:
-        faults.append(Fault.MISSING_REASONING)
+        faults.append(Fault.missing_reasoning)
     expected = bool(blocks and blocks[0][0] == "reasoning") + len(actions) + bool(answers)
     if stray_text or len(blocks) != expected:
-        faults.append(Fault.TEXT_OUTSIDE_TAGS)
+        faults.append(Fault.text_outside_tags)
 
     if actions and answers:
-        return Turn(reasoning, faults=(*faults, Fault.ANSWER_BESIDE_ACTION))
+        return Turn(reasoning, faults=(*faults, Fault.answer_beside_action))
     if len(actions) > 1:
-        return Turn(reasoning, faults=(*faults, Fault.TWO_ACTIONS))
+        return Turn(reasoning, faults=(*faults, Fault.two_actions))
     if actions:
         action = _parse_action(actions[0])
         if isinstance(action, Fault):
@@ -109,10 +109,10 @@ def parse_turn(text: str) -> Turn:
         return Turn(reasoning, box, image, faults=tuple(faults))
     if answers:
         if not answers[-1]:
-            return Turn(reasoning, faults=(*faults, Fault.EMPTY_ANSWER))
+            return Turn(reasoning, faults=(*faults, Fault.empty_answer))
         return Turn(reasoning, answer=answers[-1], faults=tuple(faults))
     opened = abandoned & {"action", "answer"}
-    return Turn(reasoning, faults=(*faults, Fault.UNCLOSED_TAG if opened else Fault.NO_ACTION_OR_ANSWER))
+    return Turn(reasoning, faults=(*faults, Fault.unclosed_tag if opened else Fault.no_action_or_answer))
 
 
 def render_turn(turn: Turn) -> str:
@@ -163,15 +163,15 @@ def _blocks(text: str) -> tuple[list[tuple[str, str]], set[str], bool]:
 def _parse_action(text: str) -> tuple[Box, int] | Fault:
     """The box and the picture of one action, or what is wrong with it."""
     if len(text) > MAX_ACTION_CHARACTERS:
-        return Fault.MALFORMED_ACTION
+        return Fault.malformed_action
     try:
         action = json.loads(text, object_pairs_hook=_object_without_repeated_keys)
     except (ValueError, RecursionError):
-        return Fault.MALFORMED_ACTION
+        return Fault.malformed_action
     if not isinstance(action, dict) or not isinstance(action.get("name"), str):
-        return Fault.MALFORMED_ACTION
+        return Fault.malformed_action
     if action["name"] != TOOL_NAME:
-        return Fault.UNKNOWN_TOOL
+        return Fault.unknown_tool
     coordinate, image = action.get("coordinate"), action.get("image", 1)
     if (
         action.keys() - {"name", "coordinate", "image"}
@@ -181,7 +181,7 @@ def _parse_action(text: str) -> tuple[Box, int] | Fault:
         or type(image) is not int
         or abs(image) > MAX_COORDINATE
     ):
-        return Fault.MALFORMED_ACTION
+        return Fault.malformed_action
     return Box(*(float(value) for value in coordinate)), image
 
 
