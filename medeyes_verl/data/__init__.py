@@ -1,1 +1,1 @@
-"""Rows, pictures and tables: what every benchmark becomes."""
+"""Rows and pictures on disk: the parquet schema of every benchmark, its writer, and the store of pictures."""

@@ -1,0 +1,107 @@
+"""Pictures on disk, each distinct one once, named by its content.
+
+`<root>/images/<first 2 hex>/<sha256>.<jpg|png>`. An upright 8-bit grey or colour JPEG or PNG is kept byte
+for byte, so nothing is lost and nothing grows; any other picture (CMYK, palette, alpha, 16-bit, turned by
+EXIF, another format) is written once as the RGB PNG that every reader would otherwise have to derive. The
+name is the digest of what the source held, so a picture met again costs one hash and one look at the
+folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from medeyes_verl.data.atomic import write_bytes
+from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.geometry import Size
+
+IMAGE_FOLDER = "images"
+_KEPT_FORMATS = {"JPEG": "jpg", "PNG": "png"}
+_KEPT_MODES = ("RGB", "L")
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = (None, 1)
+
+
+class StoredPicture(NamedTuple):
+    """A picture in the store: its absolute path, and its size in pixels."""
+
+    path: str
+    size: Size
+
+
+class ImageStore:
+    """Writes pictures under `root/images`. Many processes may write to the same root at once.
+
+    Nothing is held in memory; a picture that is already there is recognised by its name.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def add_file(self, path: Path) -> StoredPicture:
+        """Stores a picture file. Raises ValueError naming it when it is missing or no usable picture."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path}: not usable as a picture: {error.strerror}") from error
+        return self.add_bytes(data, str(path))
+
+    def add_bytes(self, data: bytes, name: str) -> StoredPicture:
+        """Stores an encoded picture, e.g. the cell of a table or the entry of an archive.
+
+        It is decoded in full before it is accepted. Raises ValueError with `name` when that fails.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        known = self._known(digest)
+        if known:
+            return known
+        try:
+            picture = open_picture(io.BytesIO(data))  # type: ignore[arg-type]  # a file object serves as well
+        except ValueError as error:
+            raise ValueError(f"{name}: not usable as a picture: {error.__cause__ or error}") from error
+        suffix = _kept_suffix(data)
+        return self._write(digest, suffix or "png", data if suffix else _as_png(picture), Size(*picture.size))
+
+    def add_image(self, image: Image.Image) -> StoredPicture:
+        """Stores a picture made in memory as an RGB PNG, named by its pixels."""
+        picture = image.convert("RGB")
+        digest = hashlib.sha256(
+            f"RGB {picture.width}x{picture.height} ".encode() + picture.tobytes()
+        ).hexdigest()
+        return self._known(digest) or self._write(digest, "png", _as_png(picture), Size(*picture.size))
+
+    def _path(self, digest: str, suffix: str) -> Path:
+        return self.root / IMAGE_FOLDER / digest[:2] / f"{digest}.{suffix}"
+
+    def _known(self, digest: str) -> StoredPicture | None:
+        for suffix in _KEPT_FORMATS.values():
+            path = self._path(digest, suffix)
+            if path.exists():
+                with Image.open(path) as header:
+                    return StoredPicture(str(path), Size(*header.size))
+        return None
+
+    def _write(self, digest: str, suffix: str, data: bytes, size: Size) -> StoredPicture:
+        path = self._path(digest, suffix)
+        write_bytes(path, data)
+        return StoredPicture(str(path), size)
+
+
+def _kept_suffix(data: bytes) -> str | None:
+    """The suffix under which an encoded picture can stay as it is, or None when it has to be converted."""
+    with Image.open(io.BytesIO(data)) as header:
+        plain = header.mode in _KEPT_MODES and not header.has_transparency_data
+        if plain and header.getexif().get(_ORIENTATION_TAG) in _UPRIGHT:
+            return _KEPT_FORMATS.get(header.format or "")
+    return None
+
+
+def _as_png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
