@@ -1,8 +1,9 @@
 """The conversation as tokens: what the policy wrote, what the environment wrote, and which is which.
 
-Tokens the policy sampled are kept as sampled and never re-tokenised. Around each observation goes what the model's
-chat template puts between two turns, encoded alone with its one crop. So the work grows linearly with the turns, and
-since the seams lie at special tokens the result is identical to tokenising the whole conversation at once.
+Tokens the policy sampled are kept as sampled and never re-tokenised. Around each observation goes what the
+model's chat template puts between two turns, encoded alone with its one crop. So the work grows linearly with
+the turns, and since the seams lie at special tokens the result is identical to tokenising the whole
+conversation at once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Processor(Protocol):
         """The conversation as text."""
 
     def __call__(self, *, text: list[str], images: list[Image.Image] | None) -> Mapping[str, Any]:
-        """`input_ids`, a list for each text, with each picture's placeholder expanded to its number of tokens."""
+        """`input_ids`, a list for each text, each picture's placeholder expanded to its number of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ _wrappers: WeakKeyDictionary[Any, _Wrapper] = WeakKeyDictionary()
 class Conversation:
     """One rollout's tokens, built turn by turn; the response never grows beyond `response_length`.
 
-    `messages` is the prompt in the chat template's form; `views` are its pictures in their order. Raises ValueError
-    when their numbers differ or when the chat template is not of the ChatML kind.
+    `messages` is the prompt in the chat template's form; `views` are its pictures in their order. Raises
+    ValueError when their numbers differ or when the chat template is not of the ChatML kind.
     """
 
     def __init__(
@@ -97,8 +98,8 @@ class Conversation:
     def add_observation(self, observation: Observation) -> bool:
         """Close the model's turn and append the observation and the generation prompt, mask 0.
 
-        False, with nothing added, when that would not leave room for one more token of the model: an observation,
-        and with it a picture, is in the response whole or not at all.
+        False, with nothing added, when that would not leave room for one more token of the model: an
+        observation, and with it a picture, is in the response whole or not at all.
         """
         wrapper = self._wrapper
         pictures = [] if observation.picture is None else [observation.picture]
@@ -128,11 +129,15 @@ def _wrapper_of(processor: Processor) -> _Wrapper:
 def _derive_wrapper(processor: Processor) -> _Wrapper:
     """Render one exchange with marks in place of the texts and read off what stands between the marks."""
     turn, before_picture, after_picture = "MARKTURN", "MARKBEFORE", "MARKAFTER"
-    content = [{"type": "text", "text": before_picture}, {"type": "image"}, {"type": "text", "text": after_picture}]
+    observation = [
+        {"type": "text", "text": before_picture},
+        {"type": "image"},
+        {"type": "text", "text": after_picture},
+    ]
     exchange = [
         {"role": "user", "content": "question"},
         {"role": "assistant", "content": turn},
-        {"role": "user", "content": content},
+        {"role": "user", "content": observation},
     ]
     text = processor.apply_chat_template(exchange, add_generation_prompt=True, tokenize=False)
     if any(text.count(mark) != 1 for mark in (turn, before_picture, after_picture)):
@@ -140,8 +145,8 @@ def _derive_wrapper(processor: Processor) -> _Wrapper:
     _, _, rest = text.partition(turn)
     before, _, rest = rest.partition(before_picture)
     picture, _, after = rest.partition(after_picture)
-    end_id = _encode(processor, before, [])[0] if before else None
-    if not picture or end_id is None or not before.startswith(processor.tokenizer.decode([end_id]).strip() or "\0"):
+    end_id = _encode(processor, before, [])[0] if before else -1
+    if not picture or end_id not in processor.tokenizer.all_special_ids:
         raise ValueError(
             "the chat template does not end a turn with a special token or has no place for a picture: "
             f"it writes {before!r}, {picture!r}, {after!r} around an observation"

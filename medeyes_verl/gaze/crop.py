@@ -1,7 +1,7 @@
 """Pictures: reading them safely, and the two sizes of them a model sees, the view and the crop.
 
-Both are brought to a size the model's own image processor leaves as it is, so that the pixels the policy sees are
-decided here. A crop is always cut from the ORIGINAL: that is where the detail is.
+Both are brought to a size the model's own image processor leaves as it is, so that the pixels the policy sees
+are decided here. A crop is always cut from the ORIGINAL: that is where the detail is.
 """
 
 from __future__ import annotations
@@ -40,12 +40,11 @@ class PixelBounds:
 def fitted_size(size: Size, bounds: PixelBounds) -> Size:
     """The size to which Qwen2-VL's image processor would bring a picture (`smart_resize` in transformers).
 
-    Sides are multiples of `bounds.multiple`, the area lies within the bounds, the aspect ratio is kept as far as that
-    allows. Raises ValueError for an aspect ratio above 200.
+    Sides are multiples of `bounds.multiple`, the area lies within the bounds, the aspect ratio is kept as far
+    as that allows. Raises ValueError for an aspect ratio above 200.
     """
     width, height = size
-    if max(size) > MAX_ASPECT_RATIO * min(size):
-        raise ValueError(f"a picture of {width}×{height} is longer than {MAX_ASPECT_RATIO} times its other side")
+    _check_aspect(size)
     step = bounds.multiple
     fitted = Size(round(width / step) * step, round(height / step) * step)
     if fitted.width * fitted.height > bounds.max_pixels:
@@ -65,8 +64,9 @@ def view_of(original: Image.Image, bounds: PixelBounds) -> Image.Image:
 def crop_of(original: Image.Image, box: Box, bounds: PixelBounds) -> Image.Image:
     """A part of the original as the model sees it after a gaze: RGB, of the fitted size.
 
-    `box` is in pixels of the original; its edges go to the nearest whole pixel. Where the cut already has the fitted
-    size its pixels are those of the original. Raises ValueError for a sliver beyond the processor's aspect ratio.
+    `box` is in pixels of the original; its edges go to the nearest whole pixel. Where the cut already has the
+    fitted size its pixels are those of the original. Raises ValueError for a sliver beyond the processor's
+    aspect ratio.
     """
     x1, y1, x2, y2 = (int(edge) for edge in box.snapped(Size(*original.size)).as_list())
     return _fitted(original.crop((x1, y1, x2, y2)), bounds)
@@ -81,21 +81,23 @@ def _fitted(picture: Image.Image, bounds: PixelBounds) -> Image.Image:
 def open_picture(path: str | PathLike[str]) -> Image.Image:
     """Read a picture from an untrusted file: RGB, upright by its EXIF tag, in memory.
 
-    Transparency is laid on white. Pixels deeper than 8 bits (and floats) are windowed from their lowest to their
-    highest value, since a plain conversion would saturate them. Raises ValueError naming the file when it is missing,
-    damaged, no picture, larger than `MAX_PICTURE_PIXELS` or longer than the processor's aspect ratio.
+    Transparency is laid on white. Pixels deeper than 8 bits (and floats) are windowed from their lowest to
+    their highest value, since a plain conversion would saturate them. Raises ValueError naming the file when
+    it is missing, damaged, no picture, larger than `MAX_PICTURE_PIXELS` or longer than the processor's aspect
+    ratio.
     """
     try:
         with Image.open(path) as file:
-            _check_size(Size(*file.size))
+            size = Size(*file.size)
+            if size.width * size.height > MAX_PICTURE_PIXELS:
+                raise ValueError(f"{size.width}×{size.height} is more than {MAX_PICTURE_PIXELS} pixels")
+            _check_aspect(size)
             return _as_rgb(ImageOps.exif_transpose(file))
     except Exception as error:  # Pillow's decoders raise many kinds of exception on damaged files
         raise ValueError(f"{path}: not usable as a picture: {error}") from error
 
 
-def _check_size(size: Size) -> None:
-    if size.width * size.height > MAX_PICTURE_PIXELS:
-        raise ValueError(f"{size.width}×{size.height} is more than {MAX_PICTURE_PIXELS} pixels")
+def _check_aspect(size: Size) -> None:
     if max(size) > MAX_ASPECT_RATIO * min(size):
         raise ValueError(f"{size.width}×{size.height} is longer than {MAX_ASPECT_RATIO} times its other side")
 

@@ -1,8 +1,8 @@
 """The episode, a state machine: the model's text in, an observation out, until an answer or a limit.
 
-Paper section 3.1: a trajectory is steps of a thought and a visual anchor, then an answer. Decided here: a faulty turn
-never raises and never ends the episode by itself. It is answered with words that say what was wrong, and it uses up
-one of the gazes, so that no fault is cheaper than a gaze.
+MedEyes (arXiv 2511.22018): a trajectory is steps of a thought and a visual anchor, then an answer. Decided
+here: a faulty turn never raises and never ends the episode by itself. It is answered with words that say what
+was wrong, and it uses up one of the gazes, so that no fault is cheaper than a gaze.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Observation:
 class Episode:
     """One question's pictures, looked at by one policy.
 
-    `originals` are RGB pictures at full resolution, at least one. Raises ValueError for none, or for one whose aspect
-    ratio no model can see.
+    `originals` are RGB pictures at full resolution, at least one. Raises ValueError for none, or for one
+    whose aspect ratio no model can see.
     """
 
     def __init__(self, originals: Sequence[Image.Image], settings: EpisodeSettings) -> None:
@@ -44,7 +44,7 @@ class Episode:
             raise ValueError("an episode needs at least one picture")
         self._originals = tuple(originals)
         self._settings = settings
-        self.views: tuple[Image.Image, ...] = tuple(view_of(original, settings.view) for original in originals)
+        self.views: tuple[Image.Image, ...] = tuple(view_of(picture, settings.view) for picture in originals)
         """The pictures as the model first sees them."""
         self._boxes: list[Box] = []
         self._images: list[int] = []
@@ -78,8 +78,8 @@ class Episode:
     def reply(self, text: str) -> Observation | None:
         """Take one whole turn of the model; the observation it gets, or None when the episode is over.
 
-        After `max_gazes` observations one last turn is left: it answers, or the episode ends without an answer.
-        Never raises on the text; raises RuntimeError when the episode is already over.
+        After `max_gazes` observations one last turn is left: it answers, or the episode ends without an
+        answer. Never raises on the text; raises RuntimeError when the episode is already over.
         """
         self._check_running()
         self._turns += 1

@@ -1,9 +1,10 @@
 """Boxes, and the coordinate frames they are written in.
 
-A box belongs to one of two worlds. The world of the ORIGINAL picture: floats, pixels of the file, what is cropped,
-stored and rewarded. And the frame the model writes in: integers, either pixels of the resized view it was shown
-(Qwen2.5-VL) or thousandths of each side (Qwen3-VL). `to_original` and `to_model` are the only passages between
-them. Cropping the original with unmapped coordinates, or the shrunken view with mapped ones, are the classic faults.
+A box belongs to one of two worlds. The world of the ORIGINAL picture: floats, pixels of the file, what is
+cropped, stored and rewarded. And the frame the model writes in: integers, either pixels of the resized view
+it was shown (Qwen2.5-VL) or thousandths of each side (Qwen3-VL). `to_original` and `to_model` are the only
+passages between them. Cropping the original with unmapped coordinates, or the shrunken view with mapped ones,
+are the classic faults.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Frame = Literal["absolute", "relative_1000"]
-"""`absolute`: pixels of the view the model sees. `relative_1000`: 0..1000 of each side, whatever its length."""
+"""`absolute`: pixels of the view the model sees. `relative_1000`: 0..1000 along each side."""
 
 FRAMES: tuple[Frame, ...] = ("absolute", "relative_1000")
 
@@ -99,8 +100,8 @@ def to_original(box: Box, frame: Frame, view: Size, original: Size) -> Box:
 def to_model(box: Box, frame: Frame, view: Size, original: Size) -> Box:
     """A box in pixels of the original as the model would write it: integers inside the frame, never empty.
 
-    Rounding moves an edge by at most half a unit of the model's frame, and `to_model(to_original(b)) == b` for a
-    valid integer box b.
+    Rounding moves an edge by at most half a unit of the model's frame, and `to_model(to_original(b)) == b`
+    for a valid integer box b.
     """
     limits = frame_size(frame, view)
     return box.scaled(limits.width / original.width, limits.height / original.height).snapped(limits)

@@ -3,16 +3,16 @@
     <reasoning>where to look, and why</reasoning>
     <action>{"name": "Gaze", "coordinate": [x1, y1, x2, y2]}</action>
 
-and at the end `<answer>…</answer>` in place of the action. The agent loop, the experts, the reward, the evaluation
-and the pictures all read and write turns here and nowhere else.
+and at the end `<answer>…</answer>` in place of the action. The agent loop, the experts, the reward, the
+evaluation and the pictures all read and write turns here and nowhere else.
 
-A model's text is untrusted: parsing never raises, scans the text once, and hands JSON only a slice of bounded length.
+A model's text is untrusted: parsing never raises, scans the text once, and hands JSON only a slice of bounded
+length.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -54,7 +54,7 @@ class Fault(str, Enum):
 
 
 FORM_SLIPS = frozenset({Fault.missing_reasoning, Fault.text_outside_tags})
-"""Faults of form only: the gaze or the answer beside them is still carried out. Every other fault blocks its turn."""
+"""Faults of form: the gaze or the answer beside them is still carried out. Every other fault blocks its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,15 @@ class Turn:
     answer: str | None = None
     """The answer, stripped."""
     faults: tuple[Fault, ...] = ()
-    """What is wrong with the form, in the order of `Fault`; faults of the box itself are the episode's to find."""
-
-    @property
-    def blocking_fault(self) -> Fault | None:
-        """The first fault that keeps the turn from being carried out."""
-        return next((fault for fault in self.faults if fault not in FORM_SLIPS), None)
+    """What is wrong with the form, a blocking fault last; faults of the box itself are the episode's to find."""
 
 
 def parse_turn(text: str) -> Turn:
     """Read one turn. Never raises; what is wrong is in `Turn.faults`.
 
-    `text` is the model's whole turn with special tokens such as <|im_end|> already removed from its end. Tags do not
-    nest: a tag inside an open block abandons that block, so that a mention of `<answer>` in a thought costs a fault
-    of form and not the turn. Of several answers the last one counts.
+    `text` is the model's whole turn with special tokens such as <|im_end|> already removed from its end. Tags
+    do not nest: a tag inside an open block abandons that block, so that a mention of `<answer>` in a thought
+    costs a fault of form and not the turn. Of several answers the last one counts.
     """
     blocks, abandoned, stray_text = _blocks(text)
     reasoning = blocks[0][1] if blocks and blocks[0][0] == "reasoning" else ""
@@ -118,8 +113,8 @@ def parse_turn(text: str) -> Turn:
 def render_turn(turn: Turn) -> str:
     """Write one turn, so that `parse_turn` reads back exactly it.
 
-    Raises ValueError for a turn that cannot be read back: one with faults, with both or neither of box and answer, or
-    whose text is empty, not stripped or contains a tag.
+    Raises ValueError for a turn that cannot be read back: one with faults, with both or neither of box and
+    answer, or whose text is empty, not stripped or contains a tag.
     """
     text = f"<reasoning>{turn.reasoning}</reasoning>\n"
     if turn.box is not None:
@@ -130,14 +125,14 @@ def render_turn(turn: Turn) -> str:
         text += f"<answer>{turn.answer}</answer>"
     if turn.faults or parse_turn(text) != turn:
         raise ValueError(
-            f"{turn} cannot be written as one turn: give it either a box or an answer, and text that is not empty, "
-            "has no white space around it and contains none of the tags"
+            f"{turn} cannot be written as one turn: give it either a box or an answer, and text that is not "
+            "empty, has no white space around it and contains none of the tags"
         )
     return text
 
 
 def _blocks(text: str) -> tuple[list[tuple[str, str]], set[str], bool]:
-    """One pass over the tags: closed blocks as (tag, stripped content), tags left open, whether text lies outside."""
+    """One pass over the tags: closed blocks as (tag, stripped content), tags left open, is text outside."""
     blocks: list[tuple[str, str]] = []
     abandoned: set[str] = set()
     stray_text = False
@@ -193,9 +188,9 @@ def _object_without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any
 
 
 def _is_number(value: object) -> bool:
-    """A finite JSON number of sensible size; true and false are no numbers."""
-    # type(), not isinstance: bool is a subclass of int. The size is compared first: a huge int has no float.
-    return type(value) in (int, float) and abs(value) <= MAX_COORDINATE and math.isfinite(value)  # type: ignore[arg-type, operator]
+    """A finite number of sensible size; true and false are no numbers."""
+    # NaN and the infinities fail the comparison too.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_COORDINATE
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,7 @@
 """What a gaze may be, and the words for what was wrong: the rule and its wording side by side.
 
-The words form a small closed vocabulary (a tokenizer can be trained on `fault_message` of every fault in `MESSAGES`);
-only the numbers, the actual limits, differ from picture to picture.
+The words form a small closed vocabulary (a tokenizer can be trained on `fault_message` of every fault in
+`MESSAGES`); only the numbers, the actual limits, differ from picture to picture.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ MESSAGES: dict[Fault, str] = {
 
 
 def fault_message(fault: Fault, limits: GazeLimits) -> str:
-    """What the observation says after a fault: what was wrong, and what is allowed. Raises KeyError for a fault without
-    an observation (a slip of form, or the gaze limit)."""
+    """What the observation says after a fault: what was wrong, and what is allowed.
+
+    Raises KeyError for a fault without an observation: a slip of form, or the gaze limit.
+    """
     reach, smallest = limits.frame_size, limits.smallest_box
     return MESSAGES[fault].format(
         tool=TOOL_NAME,

@@ -1,4 +1,4 @@
-"""What happened in an episode, as plain facts: reward, metrics and reports read these and never parse text again."""
+"""What happened in an episode, as plain facts: reward and metrics read these and never parse text again."""
 
 from __future__ import annotations
 

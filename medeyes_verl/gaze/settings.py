@@ -12,7 +12,7 @@ from medeyes_verl.gaze.geometry import FRAMES, Frame
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeSettings:
-    """What the policy may do, and what it sees. The defaults are the paper's (sections 3 and 4.1) where it has one."""
+    """What the policy may do, and what it sees. `max_gazes` and the size of 336 px a side are the paper's."""
 
     frame: Frame = "absolute"
     """The frame the model writes boxes in: `absolute` for Qwen2.5-VL, `relative_1000` for Qwen3-VL."""
@@ -25,7 +25,7 @@ class EpisodeSettings:
     min_box_side: float = 8.0
     """Shortest side of a gaze in pixels of the original (or the picture's own side where that is shorter)."""
     max_aspect_ratio: float = 10.0
-    """Longest side of a gaze over its shortest, in pixels of the original. Bounded well below the model's limit of 200."""
+    """Longest side of a gaze over its shortest, in pixels of the original; far below the model's own 200."""
     scan_coverage: float = 0.5
     """Share of its picture from which a gaze counts as a scan, not a drill."""
 
