@@ -9,6 +9,7 @@ are the classic faults.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -82,8 +83,11 @@ class Box:
 
 
 def _snapped_side(low: float, high: float, limit: int) -> tuple[int, int]:
-    start = min(max(round(low), 0), limit - 1)
-    return start, max(start + 1, min(round(high), limit))
+    start, end = round(low), round(high)
+    if end <= start:  # narrower than a pixel: the pixel it begins in
+        start = math.floor(low)
+    start = min(max(start, 0), limit - 1)
+    return start, min(max(end, start + 1), limit)
 
 
 def frame_size(frame: Frame, view: Size) -> Size:
@@ -100,8 +104,8 @@ def to_original(box: Box, frame: Frame, view: Size, original: Size) -> Box:
 def to_model(box: Box, frame: Frame, view: Size, original: Size) -> Box:
     """A box in pixels of the original as the model would write it: integers inside the frame, never empty.
 
-    Rounding moves an edge by at most half a unit of the model's frame, and `to_model(to_original(b)) == b`
-    for a valid integer box b.
+    Rounding moves an edge by at most one unit of the model's frame (half a unit unless the box is narrower
+    than one), and `to_model(to_original(b)) == b` for a valid integer box b.
     """
     limits = frame_size(frame, view)
     return box.scaled(limits.width / original.width, limits.height / original.height).snapped(limits)

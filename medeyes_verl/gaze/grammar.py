@@ -195,4 +195,4 @@ def _is_number(value: object) -> bool:
 
 def _number(value: float) -> str:
     """Whole numbers without decimals, as models write them."""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
