@@ -1,0 +1,181 @@
+"""The agent loop ``medeyes_gaze``: one episode of looking and answering, as veRL rows.
+
+Session ``i`` of a prompt belongs to the policy while ``i < rollout.n - n_expert``; the rest replay expert
+trajectories without a call to the model. Both streams go through the same episode, crop and tokens, so an
+expert row is what a policy that wrote those words would have produced.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
+
+from medeyes_verl.expert.store import TrajectoryStore
+from medeyes_verl.expert.trajectory import Trajectory, turn_texts
+from medeyes_verl.gaze.conversation import Conversation
+from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.episode import Episode, EpisodeSettings
+from medeyes_verl.gaze.grammar import STOP_STRINGS
+from medeyes_verl.gaze.prompt import system_prompt
+from medeyes_verl.plugin.settings import RolloutSettings, rollout_settings
+from medeyes_verl.plugin.streams import EXPERT, ON_POLICY
+
+
+@dataclass(frozen=True)
+class WrittenTurn:
+    """What a writer produced: token ids, their log-probabilities, and veRL's record of the generation."""
+
+    token_ids: Sequence[int]
+    log_probs: Sequence[float]
+    extra_fields: dict[str, Any]
+
+
+@lru_cache(maxsize=4)
+def _store(path: str) -> TrajectoryStore:
+    return TrajectoryStore(path)
+
+
+@register("medeyes_gaze")
+class GazeAgentLoop(AgentLoopBase):
+    """Plays one episode a session. veRL makes an instance a trajectory, so heavy state lives in module caches."""
+
+    async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
+        settings = rollout_settings(self.config)
+        rules = settings.rules(self.processor)
+        messages = list(row["raw_prompt"])
+        if settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
+            messages.insert(0, {"role": "system", "content": system_prompt(rules)})
+        originals = await asyncio.to_thread(_open_originals, messages)
+        episode = Episode(originals, rules)
+        conversation = Conversation(
+            self.processor, messages, episode.views, response_length=self.rollout_config.response_length
+        )
+        trajectory = self._expert_of(settings, row)
+        if trajectory is None:
+            writer: PolicyWriter | ExpertWriter = PolicyWriter(self, sampling_params, settings.turn_tokens, row)
+        else:
+            writer = ExpertWriter(self.tokenizer, trajectory, rules, originals, row["global_steps"])
+
+        metrics = AgentLoopMetrics()
+        extra_fields: dict[str, Any] = {}
+        while True:
+            started = time.perf_counter()
+            turn = await writer.write(conversation)
+            metrics.generate_sequences += time.perf_counter() - started
+            extra_fields = _merged_versions(extra_fields, turn.extra_fields)
+            conversation.add_turn(turn.token_ids, turn.log_probs)
+            observation = episode.reply(self._text(turn.token_ids))
+            if observation is None:
+                break
+            if not conversation.add_observation(observation):
+                episode.truncate()
+                break
+
+        extra_fields |= {
+            "stream": ON_POLICY if trajectory is None else EXPERT,
+            "expert_missing": self._expert_wanted(settings, row) and trajectory is None,
+            "record": episode.record.as_dict(),
+        }
+        return AgentLoopOutput(
+            prompt_ids=conversation.prompt_ids,
+            response_ids=conversation.response_ids,
+            response_mask=conversation.response_mask,
+            # one row without log-probs would make veRL drop the field for the whole batch
+            response_logprobs=conversation.log_probs if self.rollout_config.calculate_log_probs else None,
+            multi_modal_data={"images": conversation.pictures},
+            num_turns=2 * episode.record.turns,
+            metrics=metrics,
+            extra_fields=extra_fields,
+        )
+
+    def _expert_wanted(self, settings: RolloutSettings, row: dict[str, Any]) -> bool:
+        """Whether this session is one of the expert stream's. Validation rows carry no expert id."""
+        expert_id = row.get("extra_info", {}).get("expert_id")
+        return bool(expert_id) and row["session_id"] >= self.rollout_config.n - settings.n_expert
+
+    def _expert_of(self, settings: RolloutSettings, row: dict[str, Any]) -> Trajectory | None:
+        """The trajectory this session replays; none where it is the policy's turn or the store has too few.
+
+        Where the store holds more than ``n_expert``, later steps go on where earlier ones stopped.
+        """
+        if not self._expert_wanted(settings, row) or settings.experts is None:
+            return None
+        found = _store(settings.experts).get(row["extra_info"]["expert_id"])
+        usable = [t for t in found if t.correct or settings.keep_wrong_experts]
+        place = row["session_id"] - (self.rollout_config.n - settings.n_expert)
+        if place >= len(usable):
+            return None
+        return usable[(row["global_steps"] * settings.n_expert + place) % len(usable)]
+
+    def _text(self, token_ids: Sequence[int]) -> str:
+        ids = list(token_ids)
+        while ids and ids[-1] in self.tokenizer.all_special_ids:
+            ids.pop()
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+class PolicyWriter:
+    """Turns written by the model that is being trained."""
+
+    def __init__(
+        self, agent: GazeAgentLoop, sampling_params: dict[str, Any], turn_tokens: int, row: dict[str, Any]
+    ) -> None:
+        self.server = agent.server_manager
+        self.sampling_params = {
+            **sampling_params,
+            "stop": list(STOP_STRINGS),
+            "include_stop_str_in_output": True,
+        }
+        self.turn_tokens = turn_tokens
+        self.request_id = f"{row['uid']}_{row['session_id']}"  # one name an episode: its turns stay on one server
+
+    async def write(self, conversation: Conversation) -> WrittenTurn:
+        output = await self.server.generate(
+            self.request_id,
+            prompt_ids=conversation.prompt_ids + conversation.response_ids,
+            sampling_params={**self.sampling_params, "max_tokens": min(self.turn_tokens, conversation.room)},
+            image_data=conversation.pictures,
+        )
+        log_probs = output.log_probs if output.log_probs is not None else [0.0] * len(output.token_ids)
+        return WrittenTurn(output.token_ids, log_probs, dict(output.extra_fields))
+
+
+class ExpertWriter:
+    """Turns of a stored trajectory. π_expert = 1, hence log-probability 0 (MedEyes, dual-stream GRPO)."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        trajectory: Trajectory,
+        rules: EpisodeSettings,
+        originals: Sequence[Image.Image],
+        global_steps: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.turns = iter(turn_texts(trajectory, rules, [picture.size for picture in originals]))
+        # the version of the weights that a rollout of this step would have used: an expert is never stale
+        self.version = {"min_global_steps": global_steps - 1, "max_global_steps": global_steps - 1}
+
+    async def write(self, conversation: Conversation) -> WrittenTurn:
+        ids = self.tokenizer.encode(next(self.turns), add_special_tokens=False)[: conversation.room]
+        return WrittenTurn(ids, [0.0] * len(ids), self.version)
+
+
+def _open_originals(messages: list[dict[str, Any]]) -> list[Image.Image]:
+    """The pictures of a prompt at their full size; veRL's own loading would shrink them first."""
+    parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
+    return [open_picture(part["image"]) for part in parts if part["type"] == "image"]
+
+
+def _merged_versions(before: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:
+    """veRL's per-generation fields over an episode: oldest and newest weights that wrote any of it."""
+    merged = {**before, **turn}
+    if before:
+        merged["min_global_steps"] = min(before["min_global_steps"], turn["min_global_steps"])
+        merged["max_global_steps"] = max(before["max_global_steps"], turn["max_global_steps"])
+    return merged

@@ -1,0 +1,102 @@
+"""What is logged of a training step, per stream, under ``medeyes/on_policy/…`` and ``medeyes/expert/…``.
+
+veRL reduces a metric by its name: one that contains max, min, sum or total is not averaged
+(verl/trainer/ppo/v1/utils.py:_get_aggregation_type), so names here avoid them where a mean is meant.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from verl import DataProto
+from verl.utils.debug.metrics import calculate_debug_metrics
+
+from medeyes_verl.algorithm.advantage import silent_group_share
+from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.plugin.objective import DENOMINATOR, NUMERATOR
+from medeyes_verl.plugin.streams import EXPERT, ON_POLICY
+
+Metrics = dict[str, float]
+
+
+def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real: Sequence[bool]) -> Metrics:
+    """Means over the rows of each stream, padding rows left out.
+
+    Args:
+        rows: a TensorDict of advantages, response_mask, rm_scores (nested, (B, T)) and extra_fields (B).
+        uids, streams, real: per row its prompt, its stream, and whether it is no padding.
+    """
+    advantages = [row[mask.bool()] for row, mask in zip(rows["advantages"].unbind(), _masks(rows), strict=True)]
+    advantages_B = torch.tensor([row[0].item() if len(row) else 0.0 for row in advantages])
+    extra_fields = rows["extra_fields"].tolist()
+    metrics: Metrics = {}
+    kept = [i for i, is_real in enumerate(real) if is_real]
+    silent = silent_group_share(advantages_B[kept], [uids[i] for i in kept], [streams[i] == EXPERT for i in kept])
+    for stream in (ON_POLICY, EXPERT):
+        members = [i for i in kept if streams[i] == stream]
+        if not members:
+            continue
+        facts = [
+            {
+                **_record_facts(extra_fields[i]["record"]),
+                **extra_fields[i]["reward_extra_info"],
+                "reward": rows["rm_scores"][i].sum().item(),
+                "advantage": advantages_B[i].item(),
+                "advantage_size": abs(advantages_B[i].item()),
+                "written_tokens": len(advantages[i]),
+            }
+            for i in members
+        ]
+        metrics[f"medeyes/{stream}/rows"] = float(len(members))
+        metrics[f"medeyes/{stream}/silent_groups"] = silent[stream]
+        for name in facts[0]:
+            metrics[f"medeyes/{stream}/{name}"] = float(np.mean([fact[name] for fact in facts]))
+        modes = [mode for i in members for mode in extra_fields[i]["record"]["modes"]]
+        if modes:
+            metrics[f"medeyes/{stream}/scan_share"] = modes.count("scan") / len(modes)
+            metrics[f"medeyes/{stream}/drill_share"] = modes.count("drill") / len(modes)
+    metrics["medeyes/expert/missing_rows"] = float(sum(bool(extra_fields[i]["expert_missing"]) for i in kept))
+    return metrics
+
+
+def engine_agreement(rows: Any, expert_B: torch.Tensor) -> Metrics:
+    """veRL's ``training/rollout_probs_diff_*`` over the policy's own rows: how well trainer and engine agree."""
+    own = [i for i, expert in enumerate(expert_B.tolist()) if not expert]
+    padded = rows.select("old_log_probs", "rollout_log_probs", "response_mask", "responses").to_padded_tensor()
+    metrics: Metrics = calculate_debug_metrics(DataProto(batch=padded[own]))
+    return metrics
+
+
+def expert_probability(rows: Any, expert_B: torch.Tensor) -> Metrics:
+    """Mean π_θ of the experts' tokens before the update: how much of the demonstration the policy would say."""
+    log_probs = [
+        row[mask.bool()]
+        for row, mask, expert in zip(rows["old_log_probs"].unbind(), _masks(rows), expert_B.tolist(), strict=True)
+        if expert
+    ]
+    if not log_probs:
+        return {}
+    return {"medeyes/expert/probability_before": torch.cat(log_probs).exp().mean().item()}
+
+
+def divided(metrics: dict[str, Any]) -> None:
+    """Turn numerators and denominators, averaged over micro-batches and ranks, into their quotients, in place."""
+    for key in [key for key in metrics if key.endswith(NUMERATOR)]:
+        name = key.removesuffix(NUMERATOR)
+        numerator, denominator = metrics.pop(key), metrics.pop(name + DENOMINATOR)
+        if denominator:
+            metrics[name.removeprefix("actor/")] = float(numerator / denominator)
+
+
+def _masks(rows: Any) -> Sequence[torch.Tensor]:
+    return rows["response_mask"].unbind()
+
+
+def _record_facts(record: dict[str, Any]) -> Metrics:
+    return {
+        "gazes": float(len(record["boxes"])),
+        "format_valid": float(EpisodeRecord.from_dict(record).well_formed),
+        "answered": float(record["finish"] == "answered"),
+        "turns": float(record["turns"]),
+    }

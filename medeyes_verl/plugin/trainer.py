@@ -1,0 +1,137 @@
+"""The trainer modes ``medeyes_sync``, ``medeyes_colocate_async`` and ``medeyes_separate_async``.
+
+Each is veRL's trainer of that mode with one mixin. Around two of its steps the mixin does what two streams
+need, and touches nothing else:
+
+- after the old log-probabilities: mark the expert rows, set theirs to log π_expert = 0;
+- around the advantages: label the prompt id each row carries with its stream, so that statistics are taken per
+  (prompt, stream), and put the plain id back. Keys are untouched: replay, balancing, filtering and dumps see
+  the groups as they are.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1 import (
+    PPOTrainerColocateAsync,
+    PPOTrainerSeparateAsync,
+    PPOTrainerSync,
+    register_trainer,
+)
+from verl.utils import tensordict_utils as tu
+from verl.utils.config import omega_conf_to_dataclass
+
+from medeyes_verl.plugin.inventory import require_everything
+from medeyes_verl.plugin.metrics import divided, engine_agreement, expert_probability, stream_metrics
+from medeyes_verl.plugin.objective import dual_stream_ppo_loss, dual_stream_settings
+from medeyes_verl.plugin.settings import rollout_settings
+from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
+
+if TYPE_CHECKING:
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Base
+else:
+    _Base = object
+
+
+class DualStreamMixin(_Base):
+    """Two streams for one of veRL's PPO trainers; ``base_mode`` is that trainer's own mode name."""
+
+    base_mode: str
+
+    def __init__(self, config: DictConfig) -> None:
+        require_everything()
+        rollout_settings(config)
+        self.dual_stream = dual_stream_settings(config.algorithm)
+        with open_dict(config):  # veRL compares the mode by name and knows only its own (trainer_base.py:129,153,…)
+            config.trainer.v1.trainer_mode = self.base_mode
+        super().__init__(config)
+
+    def on_init_end(self) -> None:
+        super().on_init_end()
+        actor_config = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
+        loss = partial(dual_stream_ppo_loss, config=actor_config, settings=self.dual_stream)
+        self.actor_rollout_wg.set_loss_fn(loss)
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._compute_old_log_prob(batch, metrics)
+        expert_B = self._expert_rows(batch)
+        fields = ["old_log_probs", "response_mask", "responses"]
+        if self.config.actor_rollout_ref.rollout.calculate_log_probs:
+            fields.append("rollout_log_probs")
+        rows = self._get(batch, *fields)
+        if self.config.actor_rollout_ref.rollout.calculate_log_probs:
+            # veRL has just computed these over both streams; experts were sampled by no engine
+            metrics.update(engine_agreement(rows, expert_B))
+        metrics.update(expert_probability(rows, expert_B))
+        old_log_probs = [
+            torch.zeros_like(row) if expert else row
+            for row, expert in zip(rows["old_log_probs"].unbind(), expert_B.tolist(), strict=True)
+        ]
+        self._put(
+            batch,
+            old_log_probs=torch.nested.as_nested_tensor(old_log_probs, layout=torch.jagged),
+            expert=expert_B.long(),
+        )
+        return batch
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        expert_B = self._expert_rows(batch)
+        uids = [str(uid) for uid in self._get(batch, "uid")["uid"].tolist()]
+        streams = [EXPERT if expert else ON_POLICY for expert in expert_B.tolist()]
+        self._put(batch, uid=[labelled(uid, stream) for uid, stream in zip(uids, streams, strict=True)])
+        try:
+            batch = super()._compute_advantage(batch, metrics)
+        finally:
+            self._put(batch, uid=uids)
+        rows = self._get(batch, "advantages", "response_mask", "extra_fields", "rm_scores")
+        real = [not tag.get("is_padding", False) for tag in batch.tags]
+        metrics.update(stream_metrics(rows, uids, streams, real))
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._update_actor(batch, metrics)
+        divided(metrics)
+        return batch
+
+    def _expert_rows(self, batch: KVBatchMeta) -> torch.Tensor:
+        """(B,) True for expert trajectories. A padding row copies another row's fields and is nobody's."""
+        extra_fields = self._get(batch, "extra_fields")["extra_fields"].tolist()
+        return torch.tensor(
+            [
+                fields.get("stream") == EXPERT and not tag.get("is_padding", False)
+                for fields, tag in zip(extra_fields, batch.tags, strict=True)
+            ]
+        )
+
+    @staticmethod
+    def _get(batch: KVBatchMeta, *fields: str) -> Any:
+        return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(fields))
+
+    @staticmethod
+    def _put(batch: KVBatchMeta, **fields: Any) -> None:
+        tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict(fields))
+
+
+@register_trainer("medeyes_sync")
+class MedEyesSync(DualStreamMixin, PPOTrainerSync):
+    """Trainer and rollout take turns on the same devices."""
+
+    base_mode = "sync"
+
+
+@register_trainer("medeyes_colocate_async")
+class MedEyesColocateAsync(DualStreamMixin, PPOTrainerColocateAsync):
+    """The same devices, with rollouts that may span an update."""
+
+    base_mode = "colocate_async"
+
+
+@register_trainer("medeyes_separate_async")
+class MedEyesSeparateAsync(DualStreamMixin, PPOTrainerSeparateAsync):
+    """Rollout on devices of its own, ahead of the trainer."""
+
+    base_mode = "separate_async"
