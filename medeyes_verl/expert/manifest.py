@@ -49,6 +49,7 @@ def manifest_stamp(path: Path) -> tuple[int, int]:
 def read_manifest(path: Path) -> list[dict[str, Any]]:
     """The segments that count: [{"file", "entries", "bytes", "blake2b"}]."""
     file = path / MANIFEST
+    manifest_stamp(path)  # a clear error where there is none
     with open(file, "rb") as stream:
         text = stream.read(MAX_MANIFEST_BYTES + 1)
     try:
@@ -102,17 +103,23 @@ def new_segment(path: Path, rows: Sequence[Row]) -> dict[str, Any]:
     name = f"segment-{secrets.token_hex(8)}.arrow"
     temporary = path / f".{name}"
     write_segment(temporary, rows)
-    content = hashlib.blake2b(digest_size=16)
-    with open(temporary, "rb") as file:
-        while block := file.read(1 << 20):
-            content.update(block)
+    digest = digest_of(temporary)
     os.replace(temporary, path / name)
     return {
         "file": name,
         "entries": len(rows),
         "bytes": (path / name).stat().st_size,
-        "blake2b": content.hexdigest(),
+        "blake2b": digest,
     }
+
+
+def digest_of(file: Path) -> str:
+    """blake2b of a file's content, 128 bits."""
+    content = hashlib.blake2b(digest_size=16)
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            content.update(block)
+    return content.hexdigest()
 
 
 def remove_orphans(path: Path) -> None:

@@ -51,3 +51,27 @@ def test_script_says_what_is_wrong(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "error:" in result.output
     assert "lacks the columns" in " ".join(result.output.split())
+
+
+def test_validate_counts_and_fails_on_damage(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    RUN.invoke(experts, ["script", "--data", str(training_file(tmp_path)), "--store", str(store), "--n", "2"])
+    sound = RUN.invoke(experts, ["validate", str(store)])
+    assert sound.exit_code == 0, sound.output
+    assert "6 trajectories for 3 questions" in " ".join(sound.output.split())
+    segment = next(store.glob("segment-*"))
+    segment.write_bytes(segment.read_bytes()[:-9])
+    damaged = RUN.invoke(experts, ["validate", str(store)])
+    assert damaged.exit_code == 1
+    assert "damaged:" in damaged.output
+    assert RUN.invoke(experts, ["validate", str(store), "--repair"]).exit_code == 0
+    assert RUN.invoke(experts, ["validate", str(store)]).exit_code == 0
+    assert RUN.invoke(experts, ["validate", str(tmp_path / "absent")]).exit_code == 1
+
+
+def test_merge_joins(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    RUN.invoke(experts, ["script", "--data", str(training_file(tmp_path)), "--store", str(store), "--n", "2"])
+    result = RUN.invoke(experts, ["merge", str(tmp_path / "all"), str(store), str(store)])
+    assert result.exit_code == 0, result.output
+    assert "3 questions added, 3 were there already" in " ".join(result.output.split())
