@@ -54,6 +54,8 @@ class EpisodeSettings:
         _check_keys(values, cls, "")
         for name in ("view", "crop"):
             if name in values:
+                if not isinstance(values[name], Mapping):
+                    raise ValueError(f"{name} must be a mapping of pixel bounds, not {values[name]!r}")
                 _check_keys(values[name], PixelBounds, f"{name}.")
                 values[name] = PixelBounds(**values[name])
         return cls(**values)

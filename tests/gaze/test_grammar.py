@@ -224,10 +224,9 @@ def test_a_turn_that_cannot_be_read_back_is_not_written(turn: Turn) -> None:
         render_turn(turn)
 
 
-pieces = st.sampled_from(
-    ["<reasoning>", "</reasoning>", "<action>", "</action>", "<answer>", "</answer>", "<feedback>", "</feedback>"]
-    + ["a", " ", "<", "{", '{"name": "Gaze", "coordinate": [1, 2, 3, 4]}', '{"name": "Gaze", "coordinate": [', "[9e999"]
-)
+TAGS = [f"<{slash}{name}>" for name in ("reasoning", "action", "answer", "feedback") for slash in ("", "/")]
+WHOLE, OPEN = '{"name": "Gaze", "coordinate": [1, 2, 3, 4]}', '{"name": "Gaze", "coordinate": ['
+pieces = st.sampled_from([*TAGS, "a", " ", "<", "{", WHOLE, OPEN, "[9e999"])
 
 
 @given(st.lists(pieces, max_size=12).map("".join) | st.text())
