@@ -1,0 +1,98 @@
+"""The reward of a trajectory: R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div (MedEyes, arXiv 2511.22018).
+
+Reads the facts of the episode's record; no text is parsed a second time. Every part is kept, to be logged on its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.reward.answer import is_correct, token_f1
+from medeyes_verl.reward.diversity import r_div
+from medeyes_verl.reward.structure import r_grammar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSettings:
+    """The weights of the parts, the paper's by default."""
+
+    accuracy_weight: float = 0.7
+    """Weight of r_acc."""
+    grammar_weight: float = 0.2
+    """Weight of r_grammar."""
+    diversity_weight: float = 0.1
+    """Weight of r_div."""
+    open_metric: Literal["exact", "token_f1"] = "exact"
+    """r_acc of an open question: right or wrong (the paper), or the token F1."""
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy_weight", "grammar_weight", "diversity_weight"):
+            weight = getattr(self, name)
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not number or not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"{name} must be a finite number from 0 upwards, not {weight!r}")
+        if self.open_metric not in ("exact", "token_f1"):
+            raise ValueError(f"open_metric {self.open_metric!r} is unknown: use exact or token_f1")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> RewardSettings:
+        """Settings from a recipe's plain mapping. Raises ValueError naming an unknown key or a senseless value."""
+        known = [entry.name for entry in fields(cls)]
+        for key in mapping:
+            if key not in known:
+                raise ValueError(f"unknown reward setting {key}: known are {', '.join(known)}")
+        return cls(**mapping)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardParts:
+    """The reward and what it is made of, each part in [0, 1] before its weight."""
+
+    total: float
+    """R(τ), the weighted sum."""
+    r_acc: float
+    """The answer is right, or its token F1 where the settings ask for it."""
+    r_grammar: float
+    """The structure holds strictly."""
+    r_div: float
+    """Diversity of the gazes."""
+    exact_match: float
+    """1 for a right answer, whatever the settings."""
+    token_f1: float
+    """Token F1 of the answer to an open question; the exact match for others."""
+
+    @classmethod
+    def zero(cls) -> RewardParts:
+        """The reward of a trajectory that cannot be scored."""
+        return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+    def as_dict(self) -> dict[str, float]:
+        """The parts by name."""
+        return asdict(self)
+
+
+def reward(
+    record: EpisodeRecord,
+    ground_truth: str,
+    question_type: str,
+    options: Sequence[str] = (),
+    settings: RewardSettings | None = None,
+) -> RewardParts:
+    """The reward of one finished episode.
+
+    Raises ValueError for an unknown question type or a ground truth that is no letter of the options (see
+    `medeyes_verl.reward.answer.is_correct`).
+    """
+    settings = settings or RewardSettings()
+    exact = float(is_correct(record.answer, ground_truth, question_type, options))
+    f1 = token_f1(record.answer, ground_truth) if question_type == "open" else exact
+    accuracy = f1 if settings.open_metric == "token_f1" else exact
+    grammar, diversity = r_grammar(record), r_div(record.boxes, record.images)
+    total = (
+        settings.accuracy_weight * accuracy + settings.grammar_weight * grammar + settings.diversity_weight * diversity
+    )
+    return RewardParts(total, accuracy, grammar, diversity, exact, f1)
