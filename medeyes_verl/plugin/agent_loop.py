@@ -20,6 +20,7 @@ from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode, EpisodeSettings
+from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.prompt import system_prompt
 from medeyes_verl.plugin.settings import RolloutSettings, rollout_settings
@@ -157,7 +158,7 @@ class ExpertWriter:
         global_steps: int,
     ) -> None:
         self.tokenizer = tokenizer
-        self.turns = iter(turn_texts(trajectory, rules, [picture.size for picture in originals]))
+        self.turns = iter(turn_texts(trajectory, rules, [Size(*picture.size) for picture in originals]))
         # the version of the weights that a rollout of this step would have used: an expert is never stale
         self.version = {"min_global_steps": global_steps - 1, "max_global_steps": global_steps - 1}
 
@@ -166,10 +167,16 @@ class ExpertWriter:
         return WrittenTurn(ids, [0.0] * len(ids), self.version)
 
 
+@lru_cache(maxsize=64)
+def _picture(path: str) -> Image.Image:
+    """A picture, read once for all sessions of its prompt, which run side by side."""
+    return open_picture(path)
+
+
 def _open_originals(messages: list[dict[str, Any]]) -> list[Image.Image]:
     """The pictures of a prompt at their full size; veRL's own loading would shrink them first."""
     parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
-    return [open_picture(part["image"]) for part in parts if part["type"] == "image"]
+    return [_picture(part["image"]) for part in parts if part["type"] == "image"]
 
 
 def _merged_versions(before: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def dual_stream_policy_loss(
     config: Any = None,
     rollout_is_weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Loss of a micro-batch of both streams; all tensors (B, T). Signature: verl/trainer/ppo/core_algos.py:PolicyLossFn."""
+    """Loss of a micro-batch of both streams; all tensors (B, T). Signature: PolicyLossFn (verl core_algos.py)."""
     streams = _streams.get()
     if streams is None:
         expert_B = ((old_log_prob == 0) | ~response_mask.bool()).all(dim=-1) & response_mask.bool().any(dim=-1)

@@ -13,6 +13,7 @@ the Hydra recipes (``hydra_plugins/``).
 
 import importlib
 import os
+from functools import partial
 from types import ModuleType
 
 import wrapt
@@ -42,4 +43,4 @@ def _extend(verl_module: ModuleType, ours: str) -> None:
 
 
 for _theirs, _ours in {**ADDITIONS, **(CPU_ADDITIONS if runs_on_cpu() else {})}.items():
-    wrapt.when_imported(_theirs)(lambda module, ours=_ours: _extend(module, ours))
+    wrapt.when_imported(_theirs)(partial(_extend, ours=_ours))

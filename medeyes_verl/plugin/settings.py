@@ -75,6 +75,6 @@ def data_settings(data_config: DictConfig) -> DataSettings:
 def _typed(schema: type[T], given: Any, where: str) -> T:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), given or {})
-        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+        return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ValueError(f"{where}: {str(error).splitlines()[0]}") from error

@@ -6,12 +6,13 @@ ragged axis, so that values and offsets disagree. Here such a batch is rebuilt w
 sees it. tests/contract fails once veRL does this itself.
 """
 
+from importlib.metadata import version
+
 import verl.utils.tensordict_utils as upstream
 from packaging.version import Version
 from tensordict import TensorDict
-from verl import __version__
 
-if Version("0.9.0") <= Version(__version__) < Version("0.10"):
+if Version("0.9.0") <= Version(version("verl")) < Version("0.10"):
     _original = upstream.maybe_fix_3d_position_ids
 
     def _with_ragged_length(data: TensorDict) -> None:

@@ -5,13 +5,13 @@ CPU, torch rejects the repeated device. Both initialisers also accept, or can be
 ``cpu:gloo``. tests/contract fails once veRL builds a backend that torch takes.
 """
 
+from importlib.metadata import version
 from typing import Any
 
 import verl.utils.distributed as upstream
 from packaging.version import Version
-from verl import __version__
 
-if Version("0.9.0") <= Version(__version__) < Version("0.10"):
+if Version("0.9.0") <= Version(version("verl")) < Version("0.10"):
     _original = upstream.initialize_global_process_group_ray
 
     def _with_plain_backend(timeout_second: int | None = None, backend: str | None = None) -> Any:

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# From nothing to a trained policy: environment, data, experts, a tiny policy, veRL's main_ppo, a summary.
+#
+#   bash scripts/quickstart.sh                                         the phantom benchmark
+#   bash scripts/quickstart.sh --dataset vqa-rad --source DIR          the real VQA-RAD archive
+#
+# Options: --output DIR (default outputs/quickstart-DATASET), --steps N (12), --warmup-minutes M (2.5),
+# --train N rows of phantom (1500). Every step is kept; started again, it goes on where it stopped.
+# With an NVIDIA GPU the same steps use it (recipe gpu_tiny).
+set -uo pipefail
+source "$(dirname "$0")/environment.sh"
+
+dataset=phantom source='' output='' steps=12 minutes=2.5 train=1500
+while [ $# -gt 0 ]; do
+    case $1 in
+        --dataset) dataset=$2 ;;
+        --source) source=$2 ;;
+        --output) output=$2 ;;
+        --steps) steps=$2 ;;
+        --warmup-minutes) minutes=$2 ;;
+        --train) train=$2 ;;
+        *) fail 'options' "unknown option $1" "see the first lines of $0" ;;
+    esac
+    shift 2 || fail 'options' "$1 needs a value" "see the first lines of $0"
+done
+case $dataset in
+    phantom) ;;
+    vqa-rad) [ -d "$source" ] || fail 'options' 'vqa-rad needs --source DIR' "name the archive's folder" ;;
+    *) fail 'options' "unknown dataset $dataset" 'use phantom or vqa-rad' ;;
+esac
+[ -z "$source" ] || source=$(cd "$source" && pwd)
+cd "$ROOT"
+output=${output:-outputs/quickstart-$dataset}
+mkdir -p "$output/logs"
+output=$(cd "$output" && pwd)
+data=$output/data model=$output/tiny_policy
+prepare_environment
+
+step() { # step NAME COMMAND…: run it and keep what it says in a log
+    local name=$1 log
+    shift
+    log=$output/logs/$name.log
+    say "$name"
+    "$@" 2>&1 | tee "$log"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || fail "$name" "see $log" 'mend it and start again: earlier steps are kept'
+}
+
+# files that a run may leave in shared memory, so that the ones this run leaves can be told from others'
+shared_memory() { find /dev/shm -maxdepth 1 \( -name 'psm_*' -o -name 'sem.mp-*' -o -name 'verl_weights_*' \) 2>/dev/null | sort; }
+
+train_policy() {
+    # end with the run what the run started, also when it is interrupted
+    export VERL_FILE_LOGGER_PATH=$output/logs/metrics-$(date +%Y%m%dT%H%M%S).jsonl
+    export VLLM_LOGGING_LEVEL=WARNING RAY_DEDUP_LOGS=0 HYDRA_FULL_ERROR=1
+    before=$(shared_memory)
+    timeout --signal=INT --kill-after=60 3600 "$PYTHON_BIN" -m verl.trainer.main_ppo "+medeyes=$MEDEYES_RECIPE" \
+        "medeyes.data=$data" "medeyes.model=$model" "medeyes.output=$output" \
+        "trainer.experiment_name=quickstart-$dataset" "trainer.total_training_steps=$steps" \
+        "trainer.test_freq=$steps" trainer.save_freq=4 trainer.max_actor_ckpt_to_keep=2 \
+        "hydra.run.dir=$output/logs/hydra"
+    local status=$?
+    comm -13 <(echo "$before") <(shared_memory) | xargs -r rm -f
+    return $status
+}
+
+if [ "$dataset" = phantom ]; then
+    step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --train "$train" --val 96 --test 96
+else
+    step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids
+fi
+step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts"
+step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \
+    --output "$model" --minutes "$minutes"
+finished=$output/checkpoints/latest_checkpointed_iteration.txt
+if [ "$(cat "$finished" 2>/dev/null)" = "$steps" ]; then
+    say "training: $steps steps are done already ($output/checkpoints)"
+else
+    step training train_policy
+fi
+step summary "$PYTHON_BIN" scripts/summarise_run.py "$output"
+echo "quickstart: ok ($output)"

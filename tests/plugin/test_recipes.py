@@ -1,0 +1,101 @@
+"""Recipes and examples compose with stock main_ppo's configuration and pass veRL's own validation."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+ROOT = Path(__file__).parents[2]
+GIVEN = ["medeyes.data=some/data", "medeyes.model=some/model"]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_module(config_module="verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=list(overrides))
+
+
+def validated(config: DictConfig) -> DictConfig:
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+    validate_config(config, need_reference_policy(config), need_critic(config))
+    omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+    return config
+
+
+@pytest.mark.parametrize("recipe", ["cpu_tiny", "gpu_tiny", "qwen2_5_vl_3b", "on_policy_only"])
+def test_a_recipe_is_a_valid_run(recipe: str) -> None:
+    from medeyes_verl.plugin.objective import dual_stream_settings
+    from medeyes_verl.plugin.reward_manager import reward_settings
+    from medeyes_verl.plugin.settings import rollout_settings
+
+    config = validated(composed(f"+medeyes={recipe}", *GIVEN))
+    assert config.algorithm.adv_estimator == "medeyes_dual_stream"
+    assert rollout_settings(config).n_expert == (0 if recipe == "on_policy_only" else rollout_settings(config).n_expert)
+    assert dual_stream_settings(config.algorithm).off_policy_baseline == "stream"
+    assert reward_settings(config).accuracy_weight == 0.7
+
+
+def test_the_papers_recipe_has_the_papers_numbers() -> None:
+    config = composed("+medeyes=qwen2_5_vl_3b", "medeyes.data=some/data")
+    rollout = config.actor_rollout_ref.rollout
+    assert (rollout.n, rollout.custom.medeyes.n_expert) == (14, 6)
+    assert rollout.custom.medeyes.episode.max_gazes == 4
+    assert config.actor_rollout_ref.actor.optim.lr == 1e-6
+    assert (config.trainer.total_training_steps, config.trainer.total_epochs) == (80, 3)
+    assert config.actor_rollout_ref.actor.clip_ratio == 0.2
+    assert not config.actor_rollout_ref.actor.use_kl_loss
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.sh")))
+def test_an_example_is_a_valid_run(example: str) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / example), "--cfg", "job"],
+        env={
+            **os.environ,
+            "DATA": "some/data",
+            "NODES": "2",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    config = OmegaConf.create(done.stdout)
+    assert isinstance(config, DictConfig)
+    validated(config)
+    assert config.algorithm.adv_estimator == "medeyes_dual_stream"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["actor_rollout_ref.rollout.custom.medeyes.n_expert=8"], "leave at least one rollout to the policy"),
+        (["+actor_rollout_ref.rollout.custom.medeyes.n_experts=2"], "n_experts"),
+        (["+actor_rollout_ref.rollout.custom.medeyes.episode.zoom=2"], "zoom"),
+        (["actor_rollout_ref.rollout.custom.medeyes.experts=null"], "names no trajectory store"),
+        (["actor_rollout_ref.rollout.custom.medeyes.episode.frame=relative"], "frame"),
+    ],
+)
+def test_a_wrong_setting_is_named(overrides: list[str], complaint: str) -> None:
+    from medeyes_verl.plugin.settings import rollout_settings
+
+    config = composed("+medeyes=cpu_tiny", *GIVEN, *overrides)
+    with pytest.raises(ValueError, match=complaint):
+        rollout_settings(config)
+
+
+def test_an_unknown_key_of_the_objective_is_named() -> None:
+    from medeyes_verl.plugin.objective import dual_stream_settings
+
+    config: Any = composed("+medeyes=cpu_tiny", *GIVEN, "+algorithm.medeyes.gamma=1")
+    with pytest.raises(ValueError, match="gamma"):
+        dual_stream_settings(config.algorithm)
