@@ -19,7 +19,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `target`; what is written there becomes `target`, or vanishes on an error."""
+    """Yields a temporary path beside `target`; what is written there becomes `target`, or vanishes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:

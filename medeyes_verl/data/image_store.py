@@ -34,6 +34,11 @@ class StoredPicture(NamedTuple):
     size: Size
 
 
+def picture_path(root: Path, name: str) -> Path:
+    """Where the store at `root` keeps the picture of this file name."""
+    return root / IMAGE_FOLDER / name[:2] / name
+
+
 class ImageStore:
     """Writes pictures under `root/images`. Many processes may write to the same root at once.
 
@@ -70,24 +75,19 @@ class ImageStore:
     def add_image(self, image: Image.Image) -> StoredPicture:
         """Stores a picture made in memory as an RGB PNG, named by its pixels."""
         picture = image.convert("RGB")
-        digest = hashlib.sha256(
-            f"RGB {picture.width}x{picture.height} ".encode() + picture.tobytes()
-        ).hexdigest()
+        digest = hashlib.sha256(f"RGB {picture.width}x{picture.height} ".encode() + picture.tobytes()).hexdigest()
         return self._known(digest) or self._write(digest, "png", _as_png(picture), Size(*picture.size))
-
-    def _path(self, digest: str, suffix: str) -> Path:
-        return self.root / IMAGE_FOLDER / digest[:2] / f"{digest}.{suffix}"
 
     def _known(self, digest: str) -> StoredPicture | None:
         for suffix in _KEPT_FORMATS.values():
-            path = self._path(digest, suffix)
+            path = picture_path(self.root, f"{digest}.{suffix}")
             if path.exists():
                 with Image.open(path) as header:
                     return StoredPicture(str(path), Size(*header.size))
         return None
 
     def _write(self, digest: str, suffix: str, data: bytes, size: Size) -> StoredPicture:
-        path = self._path(digest, suffix)
+        path = picture_path(self.root, f"{digest}.{suffix}")
         write_bytes(path, data)
         return StoredPicture(str(path), size)
 

@@ -36,8 +36,7 @@ LETTERS = string.ascii_uppercase
 _PLACEHOLDER = re.compile(r"<(image|video|audio)>")
 
 _REGION = pa.struct(
-    [(side, pa.float64()) for side in ("x1", "y1", "x2", "y2")]
-    + [("label", pa.string()), ("target", pa.bool_())]
+    [(side, pa.float64()) for side in ("x1", "y1", "x2", "y2")] + [("label", pa.string()), ("target", pa.bool_())]
 )
 _SIZE = pa.struct([("width", pa.int64()), ("height", pa.int64())])
 EXTRA_INFO = pa.struct(
@@ -148,9 +147,7 @@ class Row:
             return "only training rows may carry an expert_id"
         if self.question_type == "multiple_choice":
             if not 2 <= len(self.options) <= len(LETTERS):
-                return (
-                    f"a multiple-choice question needs 2 to {len(LETTERS)} options, not {len(self.options)}"
-                )
+                return f"a multiple-choice question needs 2 to {len(LETTERS)} options, not {len(self.options)}"
             if self.answer not in LETTERS[: len(self.options)] or len(self.answer) != 1:
                 return f"the answer {self.answer!r} is no letter of its {len(self.options)} options"
         elif self.options:
@@ -193,7 +190,7 @@ class Row:
 
 
 def write_rows(target: Path, rows: Iterable[Row]) -> int:
-    """Writes `rows` to a parquet file, whole or not at all; returns how many. Holds one row group in memory."""
+    """Writes `rows` to a parquet file, whole or not at all; returns how many. Streams by row group."""
     numbered = (row.as_dict(index) for index, row in enumerate(rows))
     count = 0
     with (

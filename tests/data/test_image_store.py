@@ -86,13 +86,9 @@ def test_a_picture_turned_by_exif_is_stored_upright(tmp_path: Path) -> None:
     assert Image.open(stored.path).size == (30, 40)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: data[:-200], lambda data: b"", lambda data: b"no picture" * 9]
-)
+@pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"", lambda data: b"no picture" * 9])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_damaged_picture_is_refused_by_name_and_leaves_nothing(
-    tmp_path: Path, damage: object, kind: str
-) -> None:
+def test_a_damaged_picture_is_refused_by_name_and_leaves_nothing(tmp_path: Path, damage: object, kind: str) -> None:
     data = damage(encoded(picture(size=(90, 90)), kind))  # type: ignore[operator]
     with pytest.raises(ValueError, match=r"synpic1\.jpg: not usable as a picture"):
         ImageStore(tmp_path).add_bytes(data, "synpic1.jpg")

@@ -31,9 +31,7 @@ def test_prompt_holds_placeholders_question_and_options_and_no_system_message() 
 
 @given(st.text(alphabet="<>imagevdo 1", min_size=1).filter(str.strip), st.integers(1, 3))
 def test_a_question_can_never_add_a_placeholder(question: str, pictures: int) -> None:
-    content = replace(
-        OPEN, question=question + "<image><video><audio>", pictures=(PICTURE,) * pictures
-    ).prompt_text
+    content = replace(OPEN, question=question + "<image><video><audio>", pictures=(PICTURE,) * pictures).prompt_text
     assert content.count("<image>") == pictures
     assert "<video>" not in content
     assert "<audio>" not in content

@@ -1,0 +1,149 @@
+"""The command line that all benchmarks share.
+
+A benchmark brings a reader: a function of the source folder, plus keyword-only options of its own. The
+command is made from both signatures, so a benchmark's own options stand beside the common ones in `--help`.
+(Annotations are evaluated here, at once: those of `command` name local values.)
+"""
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from medeyes_verl.data.engine import EngineName
+from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.prepare import PrepareSettings, prepare
+from medeyes_verl.data.record import Record
+
+Reader = Callable[..., Iterator[Record]]
+_CORES = len(os.sched_getaffinity(0))
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A benchmark to prepare.
+
+    Attributes:
+        name: the `data_source` of its rows.
+        read: `read(folder, *, own options)`, yields records.
+        hub_id: where the Hugging Face hub has it; named in the help.
+        hub_files: glob patterns of what is needed of that.
+    """
+
+    name: str
+    read: Reader
+    hub_id: str
+    hub_files: tuple[str, ...] = ("*",)
+
+
+def make_app(benchmark: Benchmark) -> typer.Typer:
+    """The command line of one benchmark."""
+    own = {
+        name: parameter
+        for name, parameter in inspect.signature(benchmark.read, eval_str=True).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+    def command(
+        *,
+        source: Annotated[
+            str, typer.Option(help=f"Folder of the archive or of a snapshot, or a hub id ({benchmark.hub_id}).")
+        ],
+        output: Annotated[Path, typer.Option(help="Folder for the parquet files, images/ and summary.json.")],
+        val_fraction: Annotated[
+            float, typer.Option(min=0.0, max=0.9, help="Share of the training images to make val.parquet of.")
+        ] = 0.0,
+        seed: Annotated[int, typer.Option(help="Decides which images those are.")] = 0,
+        expert_ids: Annotated[
+            bool, typer.Option("--expert-ids", help="Training rows carry their id as expert_id.")
+        ] = False,
+        drop_duplicates: Annotated[
+            bool, typer.Option("--drop-duplicates", help="Keep one of equal questions, the later split's.")
+        ] = False,
+        drop_leaks: Annotated[
+            bool, typer.Option("--drop-leaks", help="Drop training rows whose image is in a later split.")
+        ] = False,
+        strict: Annotated[bool, typer.Option("--strict", help="Fail when splits share images or questions.")] = False,
+        allow_missing: Annotated[
+            bool, typer.Option("--allow-missing", help="Leave out questions without a usable picture.")
+        ] = False,
+        near_copies: Annotated[bool, typer.Option(help="Look for near-copies of images across splits.")] = True,
+        embed_images: Annotated[
+            bool, typer.Option("--embed-images", help="Put the images into the parquet files.")
+        ] = False,
+        relative: Annotated[
+            bool, typer.Option("--relative", help="Refer to images from the parquet file's folder.")
+        ] = False,
+        engine: Annotated[EngineName, typer.Option(help="Processes on this machine, or Ray Data.")] = "local",
+        workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = _CORES,
+        **options: Any,
+    ) -> None:
+        if embed_images and relative:
+            raise typer.BadParameter("--embed-images and --relative exclude each other")
+        settings = PrepareSettings(
+            output=output,
+            images="embedded" if embed_images else "relative" if relative else "absolute",
+            allow_missing=allow_missing,
+            drop_duplicates=drop_duplicates,
+            drop_leaks=drop_leaks,
+            strict=strict,
+            val_fraction=val_fraction,
+            seed=seed,
+            expert_ids=expert_ids,
+            near_copies=near_copies,
+            engine=engine,
+            workers=workers,
+        )
+        _run(benchmark, source, settings, options)
+
+    common = inspect.signature(command).parameters.values()
+    parameters = [parameter for parameter in common if parameter.kind is not parameter.VAR_KEYWORD]
+    command.__signature__ = inspect.Signature([*parameters, *own.values()])  # type: ignore[attr-defined]
+    command.__doc__ = inspect.getdoc(inspect.getmodule(benchmark.read))
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    return app
+
+
+def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: dict[str, Any]) -> None:
+    console = Console()
+    try:
+        folder = source_folder(source, benchmark.hub_files)
+        records = partial(benchmark.read, folder, **options)
+        summary = prepare(benchmark.name, source, records, settings, console)
+    except SourceError as error:
+        console.print(f"[red]{benchmark.name}:[/] {escape(str(error))}")
+        raise typer.Exit(1) from error
+    except OSError as error:
+        console.print(
+            f"[red]{benchmark.name}:[/] {escape(str(error))}. What was done is kept in "
+            f"{escape(str(settings.output))}: mend this and run the same command again"
+        )
+        raise typer.Exit(1) from error
+    summary.show(console)
+
+
+def source_folder(source: str, hub_files: tuple[str, ...]) -> Path:
+    """The folder `source` names; a hub id is downloaded into the hub's own cache first."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or source.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(source):
+        raise SourceError(f"{source} is no folder, and no dataset id of the Hugging Face hub (owner/name)")
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(source, repo_type="dataset", allow_patterns=list(hub_files)))
+    except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
+        raise SourceError(
+            f"{source} is no folder here, and it could not be had from the Hugging Face hub: {error}"
+        ) from error

@@ -1,0 +1,79 @@
+"""Where the work on the pictures is done: in this process, in many on this machine, or on a Ray cluster.
+
+An engine maps a function over items and yields the results as they come, in any order.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from importlib import import_module
+from typing import Literal, Protocol, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+EngineName = Literal["local", "ray"]
+
+_ITEMS_WAITING = 2
+"""How many items each worker may have in store: enough never to wait, few enough to keep memory bounded."""
+
+
+class Engine(Protocol):
+    """Maps a function that can be sent to another process over items that can."""
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+
+
+def local_engine(workers: int) -> Engine:
+    """`workers` processes on this machine; 1 means this very process."""
+
+    def run(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        if workers == 1:
+            yield from map(function, items)
+            return
+        # Not forked: a child must not share the file positions of the archives its parent has open.
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            running: set[Future[Result]] = set()
+            for item in items:
+                running.add(pool.submit(function, item))
+                if len(running) >= workers * _ITEMS_WAITING:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return run
+
+
+def ray_engine() -> Engine:
+    """Ray Data on the cluster this process belongs to, or on one started here.
+
+    Source and output must lie on a file system that every node sees under the same path.
+    """
+    # Found by name, so that reading and writing rows never needs Ray.
+    ray = import_module("ray")
+    ray_data = import_module("ray.data")
+
+    def run(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False)
+        ray_data.DataContext.get_current().enable_progress_bars = False
+        waiting = [{"item": item} for item in items]
+        if not waiting:
+            return
+        # One block an item: what is done stays done if the run is killed.
+        results = ray_data.from_items(waiting, override_num_blocks=len(waiting)).map(
+            lambda row: {"result": function(row["item"])}
+        )
+        yield from (row["result"] for row in results.iter_rows())
+
+    return run
+
+
+def make_engine(name: EngineName, workers: int) -> Engine:
+    return ray_engine() if name == "ray" else local_engine(workers)
