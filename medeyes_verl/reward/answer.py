@@ -38,7 +38,7 @@ def normalise(text: str) -> str:
 
 
 def polarity(text: str) -> str | None:
-    """ "yes" or "no" by the whole words of a text; None when it has neither or both.
+    """The polarity, "yes" or "no", of a text by its whole words; None when it has neither or both.
 
     >>> polarity("Yes, this is normal."), polarity("normal"), polarity("yes or no")
     ('yes', None, None)
