@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medeyes_verl.data.row import Region
+from medeyes_verl.expert.framing import GRID_FRAMING, Framing
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.store import StoreWriter
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
@@ -28,14 +28,10 @@ DRAWS_A_TRAJECTORY = 8
 
 @dataclass(frozen=True, slots=True)
 class ScriptSettings:
-    """How scripted experts look. Lengths are pixels of the original picture."""
+    """How scripted experts look."""
 
-    box_side: int = 112
-    """Side of a box: 28 pixels of a 112-pixel view of a 448-pixel original, one merged visual token."""
-    grid: int = 56
-    """Corners lie on multiples of this: 14 pixels of that view, 49 places in all."""
-    jitter: float = 12.0
-    """Standard deviation of a box's offset before it is snapped to the grid."""
+    framing: Framing = GRID_FRAMING
+    """The boxes: of one size, on a grid, with a jitter."""
     whole_picture_share: float = 0.1
     """Share of trajectories that begin by scanning the whole picture."""
     max_gazes: int = 4
@@ -114,19 +110,9 @@ def _over_candidates(question: Question, settings: ScriptSettings, rng: random.R
     visited = [*missed, rng.choice(targets)]
     steps = [ExpertStep("scan", _whole(size))] if whole else []
     for place, region in enumerate(visited):
-        steps.append(ExpertStep("empty" if place else "scan", _box_over(region, size, settings, rng)))
+        steps.append(ExpertStep("empty" if place else "scan", settings.framing.gaze(region.box, size, 0, rng)))
     conclusion = f"{visited[-1].label} seen"
     return Trajectory(question.expert_id, tuple(steps), conclusion, question.ground_truth, True, "scripted")
-
-
-def _box_over(region: Region, size: Size, settings: ScriptSettings, rng: random.Random) -> Box:
-    corner = []
-    for low, high, side in ((region.box.x1, region.box.x2, size.width), (region.box.y1, region.box.y2, size.height)):
-        start = (low + high) / 2 - settings.box_side / 2 + rng.gauss(0.0, settings.jitter)
-        last = max(0, side - settings.box_side) // settings.grid
-        corner.append(min(max(round(start / settings.grid), 0), last) * settings.grid)
-    x, y = corner
-    return Box(x, y, min(x + settings.box_side, size.width), min(y + settings.box_side, size.height))
 
 
 def _sweep(question: Question, settings: ScriptSettings, rng: random.Random) -> Trajectory:

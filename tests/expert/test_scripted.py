@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from medeyes_verl.data.image_store import StoredPicture
 from medeyes_verl.data.row import Region, Row, write_rows
+from medeyes_verl.expert.framing import GRID_FRAMING
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.scripted import (
     ScriptSettings,
@@ -23,6 +25,7 @@ LESION = Region(Box(200, 100, 264, 164), "ring", target=True)
 SQUARE = Size(448, 448)
 DECOYS = (Region(Box(20, 20, 80, 80), "decoy"), Region(Box(350, 380, 420, 440), "decoy"))
 SETTINGS = ScriptSettings()
+RIGID = replace(GRID_FRAMING, jitter=0)
 
 
 def question(regions: tuple[Region, ...] = (LESION, *DECOYS), size: Size = SQUARE, name: str = "q") -> Question:
@@ -35,7 +38,7 @@ def draws(asked: Question, settings: ScriptSettings = SETTINGS, count: int = 300
 
 
 def test_boxes_are_learnable_and_cover_their_candidate() -> None:
-    for made in draws(question(), ScriptSettings(whole_picture_share=0, jitter=0)):
+    for made in draws(question(), ScriptSettings(whole_picture_share=0, framing=RIGID)):
         for step in made.steps:
             assert (step.box.width, step.box.height) == (112, 112)
             assert all(edge % 56 == 0 and 0 <= edge <= 448 for edge in step.box.as_list())
@@ -64,7 +67,9 @@ def test_whole_picture_share_is_kept() -> None:
 
 def test_gazes_stay_within_the_limit_and_inside_the_picture() -> None:
     crowd = (LESION, *(Region(Box(x, y, x + 60, y + 60), "decoy") for x in range(0, 400, 90) for y in (0, 390)))
-    for made in draws(question(crowd), ScriptSettings(whole_picture_share=0.5, jitter=60)):
+    for made in draws(
+        question(crowd), ScriptSettings(whole_picture_share=0.5, framing=replace(GRID_FRAMING, jitter=60))
+    ):
         assert 1 <= len(made.steps) <= 4
         assert all(step.box == step.box.clipped(Size(448, 448)) for step in made.steps)
     for made in draws(question(size=Size(100, 300))):
@@ -94,7 +99,7 @@ def test_six_are_different_reproducible_and_of_their_question() -> None:
 
 
 def test_where_variety_ends_fewer_are_made() -> None:
-    rigid = ScriptSettings(jitter=0, whole_picture_share=0)
+    rigid = ScriptSettings(whole_picture_share=0, framing=RIGID)
     assert len(scripted_trajectories(question((LESION,)), 6, rigid, seed=0)) == 1
 
 
