@@ -1,7 +1,8 @@
 """Is an answer right? Deterministic, strict, and the same for reward and evaluation: r_acc of the paper.
 
-What published scorers get wrong is avoided by design. Words are compared, not substrings: "no" is not found inside
-"normal". Case never matters. A wrong or unreadable answer is wrong, never left out and never drawn at random.
+What published scorers get wrong is avoided by design. Words are compared, not substrings: "no" is not found
+inside "normal". Case never matters. A wrong or unreadable answer is wrong, never left out and never drawn at
+random.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _POLARITY = {"yes": "yes", "yeah": "yes", "true": "yes", "no": "no", "nope": "no", "false": "no"}
 _PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_")
 """Everything but letters, digits and white space; a period between digits is not punctuation."""
+_ABBREVIATION = re.compile(r"(?<!\w)[^\W\d_](?:\.[^\W\d_])+(?!\w)")
+"""Letters with periods between them. They are joined: apart, A.P. and P.A. would both lose an "article"."""
 _LETTER = re.compile(r"""[\s*("'\[]*([a-z])(?:[\s*)\].:"']*\Z|[*)\].:]+(?=\s))""", re.IGNORECASE)
 """One letter at the start, alone or set off: B, (B), B., **B**, "B: text". Not the article of "A mass"."""
 
@@ -27,13 +30,16 @@ _LETTER = re.compile(r"""[\s*("'\[]*([a-z])(?:[\s*)\].:"']*\Z|[*)\].:]+(?=\s))""
 def normalise(text: str) -> str:
     """The form in which answers are compared: lower case, words and numbers only, single spaces.
 
-    Punctuation becomes space, number words to ten and "none" become digits, articles go (unless nothing else is there).
+    Punctuation becomes space, number words to ten and "none" become digits, the letters of an abbreviation
+    are joined, articles go (but for the last word, which is none: "hepatitis A").
 
     >>> normalise("The Left lobe, (two) lesions of 3.4 cm.")
     'left lobe 2 lesions of 3.4 cm'
     """
-    words = _PUNCTUATION.sub(" ", unicodedata.normalize("NFKC", text).lower()).split()
-    kept = [word for word in words if word not in _ARTICLES] or words
+    text = unicodedata.normalize("NFKC", text).lower()
+    text = _ABBREVIATION.sub(lambda match: match.group().replace(".", ""), text)
+    words = _PUNCTUATION.sub(" ", text).split()
+    kept = [word for word in words[:-1] if word not in _ARTICLES] + words[-1:]
     return " ".join(_DIGITS.get(word, word) for word in kept)
 
 
@@ -50,23 +56,27 @@ def polarity(text: str) -> str | None:
 def chosen_option(answer: str, options: Sequence[str]) -> int | None:
     """Which option an answer names, from 0; None when it names none or several.
 
-    In this order: the letter alone; the exact text of one option; a letter set off at the start; the one option that
-    occurs in the answer as whole words (inside a longer option that occurs too, it does not count).
+    In this order: the letter alone; the text of one option as written ("E. coli" is not option E); a letter
+    set off at the start; the text of one option after normalisation; the one option that occurs in the answer
+    as whole words (inside a longer option that occurs too, it does not count).
 
-    >>> chosen_option("(B) because of its edge", ["Abscess", "Cyst"]), chosen_option("A cyst", ["Abscess", "Cyst"])
-    (1, 1)
+    >>> chosen_option("(B) because of its edge", ["Abscess", "Cyst"])
+    1
+    >>> chosen_option("A cyst", ["Abscess", "Cyst"])
+    1
     """
     match = _LETTER.match(answer)
     letter = _index(match.group(1), options) if match else None
     if letter is not None and len(normalise(answer)) == 1:
         return letter
-    exact = _exact_options(answer, options)
-    if len(exact) == 1:
-        return exact[0]
+    if as_written := [index for index, option in enumerate(options) if _bare(option) == _bare(answer)]:
+        return _only(as_written)
     if letter is not None:
         return letter
-    contained = _contained_options(answer, options)
-    return contained[0] if len(contained) == 1 else None
+    said, forms = normalise(answer), [normalise(option) for option in options]
+    if equal := [index for index, form in enumerate(forms) if said and form == said]:
+        return _only(equal)
+    return _only(_contained(said, forms))
 
 
 def is_correct(answer: str | None, ground_truth: str, question_type: str, options: Sequence[str] = ()) -> bool:
@@ -76,8 +86,8 @@ def is_correct(answer: str | None, ground_truth: str, question_type: str, option
     multiple_choice: the answer names the option whose LETTER the ground truth is.
     open: equality after normalisation.
 
-    No answer, or one without any word, is wrong. Raises ValueError for another question type, or where the ground
-    truth of a multiple-choice question is no letter of its options.
+    No answer, or one without any word, is wrong. Raises ValueError for another question type, or where the
+    ground truth of a multiple-choice question is no letter of its options.
     """
     if question_type == "multiple_choice":
         right = _index(ground_truth, options)
@@ -111,21 +121,20 @@ def _index(letter: str, options: Sequence[str]) -> int | None:
     return position if 0 <= position < len(options) else None
 
 
-def _exact_options(answer: str, options: Sequence[str]) -> list[int]:
-    """Options equal to the answer as written, since two may differ in a sign only; else after normalisation."""
-    written = answer.strip().lower()
-    if as_written := [index for index, option in enumerate(options) if option.strip().lower() == written]:
-        return as_written
-    said = normalise(answer)
-    return [index for index, option in enumerate(options) if said and normalise(option) == said]
+def _bare(text: str) -> str:
+    return text.strip(" \t\n.*").lower()
 
 
-def _contained_options(answer: str, options: Sequence[str]) -> list[int]:
-    """Options that occur in the answer, longest first, each taking its words out of the search."""
-    text = f" {normalise(answer)} "
-    found = []
-    for index, words in sorted(enumerate(map(normalise, options)), key=lambda entry: -len(entry[1])):
-        if words and f" {words} " in text:
-            found.append(index)
-            text = text.replace(f" {words} ", " | ")
+def _only(found: list[int]) -> int | None:
+    return found[0] if len(found) == 1 else None
+
+
+def _contained(said: str, forms: Sequence[str]) -> list[int]:
+    """Options whose words occur in the answer; the longer one takes its words out of the search for the
+    shorter."""
+    found: list[int] = []
+    for form in sorted(set(forms) - {""}, key=len, reverse=True):
+        said, times = re.subn(rf"(?<!\S){re.escape(form)}(?!\S)", "|", said)
+        if times:
+            found += [index for index, other in enumerate(forms) if other == form]
     return found

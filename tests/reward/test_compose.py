@@ -1,0 +1,116 @@
+"""The sum and its parts."""
+
+import pytest
+
+from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.record import EpisodeRecord, Finish
+from medeyes_verl.reward.compose import RewardParts, RewardSettings, reward
+from medeyes_verl.reward.structure import r_grammar
+
+
+def record(
+    answer: str | None = "left lung", boxes: int = 1, faults: tuple[Fault, ...] = (), finish: Finish = "answered"
+) -> EpisodeRecord:
+    return EpisodeRecord(
+        boxes=tuple(Box(20 * x, 0, 20 * x + 10, 10) for x in range(boxes)),
+        images=(1,) * boxes,
+        modes=("drill",) * boxes,
+        answer=answer,
+        faults=faults,
+        turns=boxes + 1,
+        finish=finish,
+    )
+
+
+@pytest.mark.parametrize(
+    ("episode", "structure"),
+    [
+        (record(), 1.0),
+        (record(boxes=0), 1.0),
+        (record(faults=(Fault.missing_reasoning,)), 0.0),
+        (record(faults=(Fault.tiny_box,)), 0.0),
+        (record(answer=None, finish="gaze_limit"), 0.0),
+        (record(answer=None, finish="truncated"), 0.0),
+    ],
+)
+def test_structure(episode: EpisodeRecord, structure: float) -> None:
+    assert r_grammar(episode) == structure
+
+
+@pytest.mark.parametrize(
+    ("episode", "total"),
+    [
+        (record(boxes=3), 0.7 + 0.2 + 0.1),
+        (record(boxes=1), 0.7 + 0.2 + 0.1 / 6),
+        (record(boxes=0), 0.7 + 0.2),
+        (record(boxes=0, faults=(Fault.two_actions,)), 0.7),
+        (record("right lung", boxes=0), 0.2),
+        (record("right lung", boxes=3, faults=(Fault.tiny_box,)), 0.1),
+        (record(None, boxes=0, finish="truncated"), 0.0),
+        (record(None, boxes=3, finish="gaze_limit"), 0.1),
+    ],
+)
+def test_the_sum_by_hand(episode: EpisodeRecord, total: float) -> None:
+    parts = reward(episode, "Left lung", "open")
+    assert parts.total == pytest.approx(total)
+    assert parts.total == pytest.approx(0.7 * parts.r_acc + 0.2 * parts.r_grammar + 0.1 * parts.r_div)
+
+
+def test_token_f1_is_logged_and_used_only_when_asked_for() -> None:
+    episode = record("lung", boxes=0)
+    parts = reward(episode, "left lung", "open")
+    assert (parts.r_acc, parts.exact_match) == (0.0, 0.0)
+    assert parts.token_f1 == pytest.approx(2 / 3)
+    parts = reward(episode, "left lung", "open", settings=RewardSettings(open_metric="token_f1"))
+    assert (parts.r_acc, parts.exact_match) == (pytest.approx(2 / 3), 0.0)
+    assert parts.total == pytest.approx(0.7 * 2 / 3 + 0.2)
+
+
+def test_token_f1_pays_nothing_outside_open_questions() -> None:
+    settings = RewardSettings(open_metric="token_f1")
+    assert reward(record("yes or no"), "yes", "closed", settings=settings).r_acc == 0.0
+    parts = reward(record("left lung or right lung"), "A", "multiple_choice", ["left lung", "right lung"], settings)
+    assert (parts.r_acc, parts.token_f1) == (0.0, 0.0)
+
+
+def test_every_type_of_question() -> None:
+    assert reward(record("Yes, this is normal"), "yes", "closed").r_acc == 1.0
+    assert reward(record("B."), "B", "multiple_choice", ["left", "right"]).r_acc == 1.0
+    with pytest.raises(ValueError, match="unknown question type"):
+        reward(record(), "yes", "yes/no")
+
+
+def test_weights() -> None:
+    settings = RewardSettings.from_mapping({"accuracy_weight": 1, "grammar_weight": 0, "diversity_weight": 0.5})
+    assert reward(record(boxes=3), "left lung", "open", settings=settings).total == pytest.approx(1.5)
+    assert RewardSettings.from_mapping({}) == RewardSettings()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"accuracy": 1}, "unknown reward setting accuracy: known are accuracy_weight"),
+        ({"accuracy_weight": -1}, "accuracy_weight must be"),
+        ({"grammar_weight": "0.2"}, "grammar_weight must be"),
+        ({"diversity_weight": float("nan")}, "diversity_weight must be"),
+        ({"diversity_weight": True}, "diversity_weight must be"),
+        ({"open_metric": "f1"}, "open_metric 'f1' is unknown"),
+    ],
+)
+def test_wrong_settings_are_named(mapping: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RewardSettings.from_mapping(mapping)
+
+
+def test_parts_by_name() -> None:
+    parts = reward(record(boxes=3), "left lung", "open").as_dict()
+    assert parts == {
+        "total": pytest.approx(1.0),
+        "r_acc": 1.0,
+        "r_grammar": 1.0,
+        "r_div": 1.0,
+        "exact_match": 1.0,
+        "token_f1": 1.0,
+    }
+    assert set(RewardParts.zero().as_dict().values()) == {0.0}
