@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Literal
 
 QuestionType = Literal["closed", "multiple_choice", "open"]
@@ -69,7 +70,8 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
     letter = _index(match.group(1), options) if match else None
     if letter is not None and len(normalise(answer)) == 1:
         return letter
-    if as_written := [index for index, option in enumerate(options) if _bare(option) == _bare(answer)]:
+    bare = _bare(answer)
+    if as_written := [index for index, option in enumerate(options) if bare and _bare(option) == bare]:
         return _only(as_written)
     if letter is not None:
         return letter
@@ -117,11 +119,13 @@ def token_f1(answer: str | None, ground_truth: str) -> float:
 
 
 def _index(letter: str, options: Sequence[str]) -> int | None:
-    position = ord(letter.strip().upper()) - ord("A") if len(letter.strip()) == 1 else -1
+    letter = letter.strip().upper()
+    position = ascii_uppercase.find(letter) if len(letter) == 1 else -1
     return position if 0 <= position < len(options) else None
 
 
 def _bare(text: str) -> str:
+    """As written but for case, emphasis and a final period."""
     return text.strip(" \t\n.*").lower()
 
 
@@ -130,8 +134,7 @@ def _only(found: list[int]) -> int | None:
 
 
 def _contained(said: str, forms: Sequence[str]) -> list[int]:
-    """Options whose words occur in the answer; the longer one takes its words out of the search for the
-    shorter."""
+    """Options whose words occur in the answer; a longer one takes its words out of the search for a shorter."""
     found: list[int] = []
     for form in sorted(set(forms) - {""}, key=len, reverse=True):
         said, times = re.subn(rf"(?<!\S){re.escape(form)}(?!\S)", "|", said)

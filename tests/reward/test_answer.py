@@ -322,6 +322,7 @@ CHOICE = [
     (["Yes", "No"], "B", "No, it is normal", True),
     (["Yes", "No"], "A", "Yes, no doubt", False),
     (["cyst", "cyst"], "A", "cyst", False),
+    ([".", "-"], "A", "", False),
     (["+", "-"], "A", "+", True),
     (["+", "-"], "B", "+", False),
     (["+", "-"], "A", "positive", False),
@@ -352,7 +353,7 @@ def test_no_answer_is_wrong(kind: str, truth: str) -> None:
     assert is_correct(None, truth, kind, ["left", "right"]) is False
 
 
-@pytest.mark.parametrize("truth", ["E", "", "AB", "Left lung", "1"])
+@pytest.mark.parametrize("truth", ["E", "", " ", "AB", "Left lung", "1", "ß", "@"])
 def test_a_truth_that_is_no_letter_is_an_error(truth: str) -> None:
     with pytest.raises(ValueError, match="no letter of 4 options"):
         is_correct("A", truth, "multiple_choice", LETTERS)
