@@ -49,10 +49,11 @@ class GazeAgentLoop(AgentLoopBase):
         settings = rollout_settings(self.config)
         rules = settings.rules(self.processor)
         messages = list(row["raw_prompt"])
-        if settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
-            messages.insert(0, {"role": "system", "content": system_prompt(rules)})
         originals = await asyncio.to_thread(_open_originals, messages)
         episode = Episode(originals, rules)
+        if settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
+            views = [Size(*view.size) for view in episode.views]
+            messages.insert(0, {"role": "system", "content": system_prompt(rules, views)})
         conversation = Conversation(
             self.processor, messages, episode.views, response_length=self.rollout_config.response_length
         )

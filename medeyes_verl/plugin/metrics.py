@@ -29,7 +29,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
     """
     advantages = [row[mask.bool()] for row, mask in zip(rows["advantages"].unbind(), _masks(rows), strict=True)]
     advantages_B = torch.tensor([row[0].item() if len(row) else 0.0 for row in advantages])
-    extra_fields = rows["extra_fields"].tolist()
+    extra_fields = list(rows["extra_fields"])
     metrics: Metrics = {}
     kept = [i for i, is_real in enumerate(real) if is_real]
     silent = silent_group_share(advantages_B[kept], [uids[i] for i in kept], [streams[i] == EXPERT for i in kept])
@@ -95,7 +95,6 @@ def _masks(rows: Any) -> Sequence[torch.Tensor]:
 
 def _record_facts(record: dict[str, Any]) -> Metrics:
     return {
-        "gazes": float(len(record["boxes"])),
         "format_valid": float(EpisodeRecord.from_dict(record).well_formed),
         "answered": float(record["finish"] == "answered"),
         "turns": float(record["turns"]),

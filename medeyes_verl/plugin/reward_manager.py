@@ -28,8 +28,9 @@ class MedEyesRewardManager(RewardManagerBase):
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         row = data[-1:][0].non_tensor_batch
         try:
+            record = EpisodeRecord.from_dict(row["tool_extra_fields"]["record"])
             parts = reward(
-                EpisodeRecord.from_dict(row["tool_extra_fields"]["record"]),
+                record,
                 ground_truth=row["reward_model"]["ground_truth"],
                 question_type=row["extra_info"]["question_type"],
                 options=row["extra_info"]["options"],
@@ -37,8 +38,11 @@ class MedEyesRewardManager(RewardManagerBase):
             )
         except Exception:
             logger.exception("no reward for row %s: its score is 0", row["extra_info"].get("id"))
-            return {"reward_score": 0.0, "reward_extra_info": _logged(RewardParts.zero(), error=1.0)}
-        return {"reward_score": parts.total, "reward_extra_info": _logged(parts, error=0.0)}
+            return {"reward_score": 0.0, "reward_extra_info": _logged(RewardParts.zero(), gazes=0, error=True)}
+        return {
+            "reward_score": parts.total,
+            "reward_extra_info": _logged(parts, gazes=len(record.boxes), error=False),
+        }
 
 
 def reward_settings(config: DictConfig) -> RewardSettings:
@@ -47,6 +51,14 @@ def reward_settings(config: DictConfig) -> RewardSettings:
     return RewardSettings.from_mapping(OmegaConf.to_container(given, resolve=True) if given else {})
 
 
-def _logged(parts: RewardParts, error: float) -> dict[str, float]:
-    """The parts as veRL logs them; it takes ``acc`` for the core figure of a validation."""
-    return {**parts.as_dict(), "acc": parts.r_acc, "reward_error": error}
+def _logged(parts: RewardParts, gazes: int, error: bool) -> dict[str, float]:
+    """What veRL logs of a row. It takes ``acc`` for the core figure of a validation: right or wrong, always."""
+    return {
+        "acc": parts.exact_match,
+        "r_acc": parts.r_acc,
+        "r_grammar": parts.r_grammar,
+        "r_div": parts.r_div,
+        "token_f1": parts.token_f1,
+        "gazes": float(gazes),
+        "reward_error": float(error),
+    }

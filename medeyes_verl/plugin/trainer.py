@@ -80,7 +80,7 @@ class DualStreamMixin(_Base):
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         expert_B = self._expert_rows(batch)
-        uids = [str(uid) for uid in self._get(batch, "uid")["uid"].tolist()]
+        uids = [str(uid) for uid in list(self._get(batch, "uid")["uid"])]
         streams = [EXPERT if expert else ON_POLICY for expert in expert_B.tolist()]
         self._put(batch, uid=[labelled(uid, stream) for uid, stream in zip(uids, streams, strict=True)])
         try:
@@ -99,7 +99,7 @@ class DualStreamMixin(_Base):
 
     def _expert_rows(self, batch: KVBatchMeta) -> torch.Tensor:
         """(B,) True for expert trajectories. A padding row copies another row's fields and is nobody's."""
-        extra_fields = self._get(batch, "extra_fields")["extra_fields"].tolist()
+        extra_fields = list(self._get(batch, "extra_fields")["extra_fields"])
         return torch.tensor(
             [
                 fields.get("stream") == EXPERT and not tag.get("is_padding", False)
