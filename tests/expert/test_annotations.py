@@ -78,8 +78,7 @@ def test_a_target_that_the_view_resolves_needs_no_gaze() -> None:
     assert asyncio.run(ORACLE.answer(question(Region(Box(0, 0, 300, 300), "x", target=True)), ())).text == "ring"
 
 
-def test_annotations_by_question_id() -> None:
-    book = {"q": [Annotated(LESION, "liver", named=True)]}
-    oracle = AnnotationOracle(TINY, TINY, book)
+def test_annotations_from_elsewhere() -> None:
+    oracle = AnnotationOracle(TINY, TINY, lambda question: [Annotated(LESION, "liver", named=True)])
     assert [each.label for each in asyncio.run(oracle.locate(BOTH, ())).candidates] == ["liver"]
-    assert asyncio.run(AnnotationOracle(TINY, TINY, {}).locate(BOTH, ())).candidates == ()
+    assert asyncio.run(AnnotationOracle(TINY, TINY, lambda question: ()).locate(BOTH, ())).candidates == ()

@@ -16,7 +16,7 @@ oracle says that it does not know, which is labelled wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,13 +45,18 @@ class Annotated:
 
 
 class AnnotationOracle:
-    """Answers from annotated regions: those of the question's row, or those of `annotated` by question id."""
+    """Answers from annotated regions: those of the question's row, or those that `regions_of` finds elsewhere."""
 
     def __init__(
-        self, view: PixelBounds, crop: PixelBounds, annotated: Mapping[str, Sequence[Annotated]] | None = None
+        self,
+        view: PixelBounds,
+        crop: PixelBounds,
+        regions_of: Callable[[Question], Sequence[Annotated]] | None = None,
     ) -> None:
         self.name = "annotations"
-        self._view, self._crop, self._annotated = view, crop, annotated
+        self._view, self._crop = view, crop
+        self._regions_of = regions_of or _regions_of_row
+        self._last: tuple[Question, Sequence[Annotated]] | None = None
 
     async def locate(self, question: Question, findings: Sequence[Finding]) -> Located:
         candidates = []
@@ -85,9 +90,10 @@ class AnnotationOracle:
         """Nothing is open."""
 
     def _regions(self, question: Question) -> Sequence[Annotated]:
-        if self._annotated is not None:
-            return self._annotated.get(question.expert_id, ())
-        return [Annotated(each.box, each.label, each.target) for each in question.regions]
+        # One question is asked about many times in a row.
+        if self._last is None or self._last[0] is not question:
+            self._last = question, self._regions_of(question)
+        return self._last[1]
 
     def _seen_in_view(self, box: Box, original: Size) -> float:
         return _resolved(math.sqrt(box.area) * _scale(original, self._view))
@@ -99,6 +105,10 @@ class AnnotationOracle:
             return 0.0
         cut = Size(max(1, round(gaze.width)), max(1, round(gaze.height)))
         return _resolved(math.sqrt(width * height) * _scale(cut, self._crop))
+
+
+def _regions_of_row(question: Question) -> Sequence[Annotated]:
+    return [Annotated(each.box, each.label, each.target) for each in question.regions]
 
 
 @lru_cache(maxsize=65_536)
