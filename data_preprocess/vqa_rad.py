@@ -11,16 +11,16 @@ that are answered by yes or no.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import FilePicture, SourceError, inside
+from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.places import in_folder, read_json_list
 from medeyes_verl.data.record import Record, make_record
 from medeyes_verl.data.row import AnswerType, Split
-from medeyes_verl.data.tables import table_rows
+from medeyes_verl.data.tables import simple_records
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
 IMAGES = "VQA_RAD Image Folder"
@@ -33,16 +33,12 @@ def read(folder: Path) -> Iterator[Record]:
     if (folder / QUESTIONS).is_file():
         yield from _archive(folder)
     else:
-        for split, row, pictures in table_rows(folder, ("question", "answer"), ("image",)):
-            yield make_record(split, row["question"], row["answer"], pictures)
+        yield from simple_records(folder)
 
 
 def _archive(folder: Path) -> Iterator[Record]:
-    path = folder / QUESTIONS
-    for number, entry in enumerate(_entries(path)):
-        lacking = [key for key in _KEYS if key not in entry]
-        if lacking:
-            raise SourceError(f"{path}: entry {number} lacks {', '.join(lacking)}")
+    path, picture = folder / QUESTIONS, in_folder(folder / IMAGES)
+    for number, entry in enumerate(read_json_list(path, _KEYS)):
         answer_type = str(entry["answer_type"]).strip()
         if entry["phrase_type"] not in _SPLITS or answer_type not in ("CLOSED", "OPEN"):
             raise SourceError(
@@ -53,21 +49,11 @@ def _archive(folder: Path) -> Iterator[Record]:
             _SPLITS[entry["phrase_type"]],
             entry["question"],
             entry["answer"],
-            (FilePicture(str(folder / IMAGES / inside(entry["image_name"]))),),
+            (picture(entry["image_name"]),),
             id=str(entry["qid"]),
             answer_type=cast(AnswerType, answer_type),
             organ=entry["image_organ"],
         )
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SourceError(f"{path} is no readable JSON ({error}); download it again") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SourceError(f"{path} is not a list of questions")
-    return entries
 
 
 app = make_app(Benchmark("vqa_rad", read, "flaviagiammarino/vqa-rad"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -101,7 +101,7 @@ def _row(work: PartWork, record: Record) -> Row:
         organ=record.organ,
         modality=record.modality,
         location=record.location,
-        regions=record.regions,
+        regions=tuple(replace(region, box=region.box.clipped(pictures[0].size)) for region in record.regions),
     )
 
 

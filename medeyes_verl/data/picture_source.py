@@ -65,10 +65,10 @@ class ZipPicture:
         return f"{self.archive}:{self.entry}"
 
     def present(self) -> bool:
-        return self.entry in _entries(self.archive)
+        return self.entry in entries(self.archive)
 
     def read(self) -> bytes:
-        info = _entries(self.archive).get(self.entry)
+        info = entries(self.archive).get(self.entry)
         if info is None:
             raise ValueError(f"{self}: no such entry")
         if info.file_size > MAX_PICTURE_BYTES:
@@ -115,7 +115,8 @@ def open_zip(path: str) -> zipfile.ZipFile:
 
 
 @lru_cache(maxsize=4)
-def _entries(path: str) -> dict[str, zipfile.ZipInfo]:
+def entries(path: str) -> dict[str, zipfile.ZipInfo]:
+    """The files in an archive by their path there; SourceError when one of them points outside."""
     return {inside(info.filename): info for info in open_zip(path).infolist() if not info.is_dir()}
 
 

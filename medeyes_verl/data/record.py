@@ -77,6 +77,7 @@ def make_record(
     organ: str | None = None,
     modality: str | None = None,
     location: str | None = None,
+    regions: tuple[Region, ...] = (),
     left_out: str = "",
 ) -> Record:
     """A closed or open question from the raw cells of a source."""
@@ -95,6 +96,7 @@ def make_record(
         organ=organ,
         modality=modality,
         location=location,
+        regions=regions,
         notes=tuple(f"question: {note}" for note in question_notes) + tuple(f"answer: {note}" for note in answer_notes),
         left_out=left_out,
     )

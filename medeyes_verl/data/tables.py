@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medeyes_verl.data.picture_source import CellPicture, SourceError
+from medeyes_verl.data.record import Record, make_record
 from medeyes_verl.data.row import Split
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -39,6 +40,12 @@ def table_rows(
         if match[1] in SPLIT_NAMES:
             for row, pictures in _file_rows(path, columns, picture_columns):
                 yield SPLIT_NAMES[match[1]], row, pictures
+
+
+def simple_records(folder: Path) -> Iterator[Record]:
+    """The questions of a snapshot that has the columns image, question and answer, and no more."""
+    for split, row, pictures in table_rows(folder, ("question", "answer"), ("image",)):
+        yield make_record(split, row["question"], row["answer"], pictures)
 
 
 def _file_rows(
