@@ -44,9 +44,7 @@ def main(
     test: int = typer.Option(200, min=0, help="Test questions."),
     seed: int = typer.Option(0, min=0, help="The same seed gives the same benchmark."),
     difficulty: DifficultyName = typer.Option("easy", help="How hard to see, to aim and to tell apart."),
-    question_mix: str = typer.Option(
-        "1,0,0", help="Shares of open, closed (yes/no) and multiple-choice questions."
-    ),
+    question_mix: str = typer.Option("1,0,0", help="Shares of open, closed (yes/no) and multiple-choice questions."),
     workers: int = typer.Option(0, min=0, help="Processes that draw; 0: one a core."),
 ) -> None:
     """Make the phantom benchmark."""

@@ -16,7 +16,8 @@ Pictures depend on (settings, random generator) only; nothing here knows of ques
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,16 +123,21 @@ def _background(rng: np.random.Generator) -> Pixels:
     axis = (np.arange(ORIGINAL_SIDE // 4, dtype=np.float32) + 0.5) / (ORIGINAL_SIDE // 4)
     x, y = axis[None, :], axis[:, None]
 
-    def ellipse(centre: Pixels, radii: Pixels, angle: float, level: float) -> Pixels:
-        u, v = x - np.float32(centre[0]), y - np.float32(centre[1])
-        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    def ellipse(centre: Sequence[float], radii: Sequence[float], angle: float, level: float) -> Pixels:
+        u, v = x - centre[0], y - centre[1]
+        cos, sin = math.cos(angle), math.sin(angle)
         squared = ((u * cos + v * sin) / radii[0]) ** 2 + ((v * cos - u * sin) / radii[1]) ** 2
         return np.float32(level) / (1 + np.exp(np.clip((squared - 1) * 12, -30, 30)))
 
-    scene = 60 + ellipse(rng.uniform(0.47, 0.53, 2), rng.uniform(0.40, 0.48, 2), rng.uniform(-0.2, 0.2), 35)
+    scene = 60 + ellipse(
+        rng.uniform(0.47, 0.53, 2).tolist(), rng.uniform(0.40, 0.48, 2).tolist(), rng.uniform(-0.2, 0.2), 35
+    )
     for _ in range(2):
         scene += ellipse(
-            rng.uniform(0.25, 0.75, 2), rng.uniform(0.08, 0.20, 2), rng.uniform(0, np.pi), rng.uniform(-14, 14)
+            rng.uniform(0.25, 0.75, 2).tolist(),
+            rng.uniform(0.08, 0.20, 2).tolist(),
+            rng.uniform(0, np.pi),
+            rng.uniform(-14, 14),
         )
     return scene
 
@@ -155,11 +161,12 @@ def _add_blob(scene: Pixels, blob: Blob, difficulty: Difficulty, rng: np.random.
     x = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(blob.x)
     y = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(blob.y)
     inside = 1 / (1 + np.exp((np.hypot(x, y) - np.float32(blob.radius)) / 1.5))
+    level: Pixels
     if blob.is_lesion:
         frequency = 2 * np.pi / rng.uniform(*difficulty.period)
         phase = rng.uniform(0, 2 * np.pi, 2).astype(np.float32)
         texture = _TEXTURES[blob.label](x, y, np.float32(frequency), phase)
-        level = rng.uniform(*difficulty.lesion_brightness) + difficulty.texture * texture
+        level = np.float32(rng.uniform(*difficulty.lesion_brightness)) + np.float32(difficulty.texture) * texture
     else:
-        level = rng.uniform(*difficulty.decoy_brightness)
-    scene[top:bottom, left:right] += inside * np.asarray(level, dtype=np.float32)
+        level = np.full_like(inside, rng.uniform(*difficulty.decoy_brightness))
+    scene[top:bottom, left:right] += inside * level

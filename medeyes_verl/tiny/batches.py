@@ -1,0 +1,134 @@
+"""Batches for the warm-up, made ahead in a thread of their own while the last one is being learnt."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from medeyes_verl.expert.trajectory import Trajectory
+from medeyes_verl.gaze.episode import EpisodeSettings
+from medeyes_verl.tiny.auxiliary import TokenTargets, token_targets
+from medeyes_verl.tiny.examples import CountingProcessor, Example, ExpertRow, replay
+from medeyes_verl.tiny.vision import Picture
+
+POOL = 4
+"""Batches made at a time, so that trajectories of about one length can share one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B trajectories of up to T tokens, padded on the right; N picture tokens in all."""
+
+    ids_BT: Tensor
+    own_BT: Tensor
+    """True at the model's own tokens."""
+    attention_BT: Tensor
+    pictures: list[Picture]
+    """In the order of their tokens."""
+    marked_N: Tensor
+    """True at the picture tokens of which the data marks what they show."""
+    targets: TokenTargets | None
+    """For the marked tokens; None when there are none."""
+
+
+class BatchMaker:
+    """Draws trajectories and replays them: every row once an epoch, each time with one of its trajectories."""
+
+    def __init__(
+        self,
+        rows: Sequence[ExpertRow],
+        episode: EpisodeSettings,
+        processor: CountingProcessor,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._episode = episode
+        self._processor = processor
+        self._batch_size = batch_size
+        self._rng = random.Random(seed)
+        self._draws = self._draw(rows)
+        self._pad = processor.tokenizer.pad_token_id
+        self.labels = sorted({r.label for row in rows for r in row.question.regions if r.target})
+        """Every label a target has."""
+        self._label_numbers = {label: number for number, label in enumerate(self.labels)}
+
+    def make(self, cut_share: float) -> list[Batch]:
+        """The next POOL batches; a `cut_share` of their trajectories, by chance, end with their first turn.
+
+        Trajectories of about one length share a batch, which halves the padding; the batches come in random order.
+        """
+        examples = [
+            replay(row, trajectory, self._episode, self._processor, 1 if self._rng.random() < cut_share else None)
+            for row, trajectory in islice(self._draws, POOL * self._batch_size)
+        ]
+        examples.sort(key=lambda example: len(example.ids))
+        starts = self._rng.sample(range(0, len(examples), self._batch_size), POOL)
+        return [self._batch(examples[start : start + self._batch_size]) for start in starts]
+
+    def _batch(self, examples: Sequence[Example]) -> Batch:
+        length = max(len(example.ids) for example in examples)
+        targets = [self._targets(example) for example in examples]
+        marked = [part for parts in targets for part in parts if part is not None]
+        return Batch(
+            ids_BT=_padded([example.ids for example in examples], length, self._pad),
+            own_BT=_padded([example.mask for example in examples], length, 0).bool(),
+            attention_BT=_padded([[1] * len(example.ids) for example in examples], length, 0),
+            pictures=[picture for example in examples for picture in example.pictures],
+            marked_N=torch.cat(
+                [
+                    torch.full((_tokens(picture, self._episode),), part is not None)
+                    for example, parts in zip(examples, targets, strict=True)
+                    for picture, part in zip(example.pictures, parts, strict=True)
+                ]
+            ),
+            targets=TokenTargets.joined(marked) if marked else None,
+        )
+
+    def _draw(self, rows: Sequence[ExpertRow]) -> Iterator[tuple[ExpertRow, Trajectory]]:
+        while True:
+            for row in self._rng.sample(rows, len(rows)):
+                yield row, self._rng.choice(row.trajectories)
+
+    def _targets(self, example: Example) -> list[TokenTargets | None]:
+        """For each picture; None where nothing is marked on what it shows."""
+        regions = example.question.regions
+        multiple = self._episode.view.multiple
+        return [
+            token_targets(
+                regions,
+                self._label_numbers,
+                part,
+                (picture.shape[0] // multiple, picture.shape[1] // multiple),
+                is_view=number == 0,
+            )
+            if part is not None and regions
+            else None
+            for number, (picture, part) in enumerate(zip(example.pictures, example.parts, strict=True))
+        ]
+
+
+def made_ahead(next_job: Callable[[], Callable[[], list[Batch]]]) -> Iterator[Batch]:
+    """Batches without end, the next pool in the making while one is used.
+
+    `next_job` is called in the caller's thread, and what it returns is run in the other one.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next_job())
+        while True:
+            pool = waiting.result()
+            waiting = thread.submit(next_job())
+            yield from pool
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, filler: int) -> Tensor:
+    return torch.tensor([[*row, *[filler] * (length - len(row))] for row in rows])
+
+
+def _tokens(picture: Picture, episode: EpisodeSettings) -> int:
+    return picture.shape[0] * picture.shape[1] // episode.view.multiple**2

@@ -1,0 +1,186 @@
+"""Training examples: expert trajectories replayed through the real episode and the real conversation.
+
+So the tokens that the warm-up learns are those that a rollout or an expert replay will have. The only thing put in
+is a processor that counts a picture's tokens from its size and does not look at the pixels, which makes a replay
+fast; that it gives the tokens of the real one is tested.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from medeyes_verl.data.row import read_rows
+from medeyes_verl.expert.question import Question
+from medeyes_verl.expert.store import TrajectoryStore
+from medeyes_verl.expert.trajectory import Trajectory, turn_texts
+from medeyes_verl.gaze.conversation import Conversation
+from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.episode import Episode, EpisodeSettings
+from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.limits import MESSAGES, fault_message
+from medeyes_verl.tiny.tokenizer import IMAGE
+from medeyes_verl.tiny.vision import Picture
+
+
+class CountingProcessor:
+    """Stands in for the Hugging Face processor where only tokens are wanted."""
+
+    def __init__(self, tokenizer: Any, multiple: int) -> None:
+        self.tokenizer = tokenizer
+        self._multiple = multiple
+        self._ids: dict[str, list[int]] = {}
+        self._image_id = tokenizer.convert_tokens_to_ids(IMAGE)
+
+    def apply_chat_template(self, conversation: Any, /, *, add_generation_prompt: bool, tokenize: bool) -> Any:
+        return self.tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=add_generation_prompt, tokenize=tokenize
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text that holds no picture's placeholder to expand."""
+        if text not in self._ids:
+            self._ids[text] = self.tokenizer.encode(text, add_special_tokens=False)
+        return self._ids[text]
+
+    def __call__(self, *, text: list[str], images: list[Image.Image] | None) -> dict[str, list[list[int]]]:
+        waiting = list(images or ())
+        batch = []
+        for each in text:
+            ids: list[int] = []
+            for token in self.encode(each):
+                picture = waiting.pop(0) if token == self._image_id else None
+                repeats = 1 if picture is None else picture.width * picture.height // self._multiple**2
+                ids += [token] * repeats
+            batch.append(ids)
+        return {"input_ids": batch}
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRow:
+    """A training question with its right-answer trajectories that fit into an episode."""
+
+    question: Question
+    messages: list[dict[str, Any]]
+    trajectories: tuple[Trajectory, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRows:
+    rows: tuple[ExpertRow, ...]
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was read and what was left out, by name."""
+
+
+def read_expert_rows(parquet: Path, store: Path, settings: EpisodeSettings) -> ExpertRows:
+    """All rows of `parquet` with a usable trajectory in `store`.
+
+    Raises ValueError naming the files when there is none.
+    """
+    known = TrajectoryStore(store)
+    counts = {"questions": 0, "trajectories": 0, "without experts": 0, "wrong answer": 0, "too many gazes": 0}
+    rows = []
+    for row in read_rows(parquet):
+        if row["extra_info"]["expert_id"] is None:
+            counts["without experts"] += 1
+            continue
+        question = Question.from_row(row)
+        usable = []
+        for trajectory in known.get(question.expert_id):
+            if not trajectory.correct:
+                counts["wrong answer"] += 1
+            elif len(trajectory.steps) > settings.max_gazes:
+                counts["too many gazes"] += 1
+            else:
+                usable.append(trajectory)
+        if usable:
+            rows.append(ExpertRow(question, prompt_messages(row), tuple(usable)))
+            counts["questions"] += 1
+            counts["trajectories"] += len(usable)
+        else:
+            counts["without experts"] += 1
+    if not rows:
+        raise ValueError(f"no row of {parquet} has a usable trajectory in {store}: {counts}")
+    return ExpertRows(tuple(rows), counts)
+
+
+def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row's prompt with each <image> as a picture's place: the form in which veRL hands it to the agent loop."""
+    return [
+        {
+            "role": message["role"],
+            "content": [
+                {"type": "image"} if part == "<image>" else {"type": "text", "text": part}
+                for part in re.split("(<image>)", message["content"])
+                if part
+            ],
+        }
+        for message in row["prompt"]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One trajectory as the model sees it."""
+
+    ids: list[int]
+    mask: list[int]
+    """1 for the model's own tokens, which are learnt; 0 for the prompt and the environment's."""
+    pictures: tuple[Picture, ...]
+    """The views, then the crops, in the order of their tokens."""
+    parts: tuple[Box | None, ...]
+    """The part of the FIRST original that each picture shows, in its pixels; None where it shows another."""
+    question: Question
+
+
+def replay(
+    row: ExpertRow,
+    trajectory: Trajectory,
+    settings: EpisodeSettings,
+    processor: CountingProcessor,
+    max_turns: int | None = None,
+) -> Example:
+    """Play one trajectory, or its first `max_turns` turns."""
+    question = row.question
+    episode = Episode([open_picture(path) for path in question.image_paths], settings)
+    conversation = Conversation(processor, row.messages, episode.views, response_length=1 << 20)
+    texts = turn_texts(trajectory, settings, question.image_sizes)[:max_turns]
+    width, height = question.image_sizes[0]
+    parts: list[Box | None] = [Box(0, 0, width, height)] + [None] * (len(episode.views) - 1)
+    for number, text in enumerate(texts, 1):
+        ids = processor.encode(text)
+        conversation.add_turn(ids, [0.0] * len(ids))
+        observation = episode.reply(text) if number < len(texts) else None
+        if observation is not None:
+            conversation.add_observation(observation)
+            step = trajectory.steps[number - 1]
+            parts.append(step.box if step.image == 1 else None)
+    return Example(
+        ids=conversation.prompt_ids + conversation.response_ids,
+        mask=[0] * len(conversation.prompt_ids) + conversation.response_mask,
+        pictures=tuple(np.asarray(picture) for picture in conversation.pictures),
+        parts=tuple(parts),
+        question=question,
+    )
+
+
+def corpus(rows: Sequence[ExpertRow], settings: EpisodeSettings) -> Iterator[str]:
+    """All text that can come up in an episode: questions, expert turns, and what the environment says of faults."""
+    for row in rows:
+        for message in row.messages:
+            yield from (part["text"] for part in message["content"] if part["type"] == "text")
+        for trajectory in row.trajectories:
+            yield from turn_texts(trajectory, settings, row.question.image_sizes)
+    blank = Image.new("RGB", Size(settings.view.multiple * 4, settings.view.multiple * 4))
+    limits = Episode([blank], settings).limits()
+    for fault in Fault:
+        if fault in MESSAGES:
+            yield fault_message(fault, limits)
+            yield fault_message(fault, limits)

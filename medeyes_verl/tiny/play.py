@@ -1,0 +1,170 @@
+"""Let a policy play the real episode in batches through transformers, and count how it does.
+
+Small and quick: a look at what a warm-up has taught, where a full evaluation would need vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from medeyes_verl.expert.question import Question
+from medeyes_verl.gaze.conversation import Conversation
+from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.episode import Episode, EpisodeSettings
+from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.grammar import STOP_STRINGS
+from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.reward.answer import is_correct
+from medeyes_verl.tiny.examples import CountingProcessor, prompt_messages
+from medeyes_verl.tiny.tokenizer import END_OF_TURN, IMAGE
+
+MAX_TURN_TOKENS = 48
+"""Three times an action of the tiny tokenizer."""
+MAX_RESPONSE_TOKENS = 1024
+BATCH_SIZE = 96
+ON_TARGET = 0.5
+"""Share of the target that a gaze must hold to count as having found it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """One rollout: what happened and whether it was right."""
+
+    id: str
+    """Of the row."""
+    question: Question
+    record: EpisodeRecord
+    correct: bool
+
+    def found(self, gazes: int | None = None) -> bool | None:
+        """Whether any (or any of the first `gazes`) gazes zoomed in on the target; None where the data marks none."""
+        targets = [region.box for region in self.question.regions if region.target]
+        if not targets:
+            return None
+        seen = list(zip(self.record.boxes, self.record.modes, strict=True))[:gazes]
+        drills = [box for box, mode in seen if mode == "drill"]
+        return any(_share_inside(target, box) >= ON_TARGET for target in targets for box in drills)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Shares over games, 0..1."""
+
+    well_formed: float
+    accuracy: float
+    gazes: float
+    """Gazes a game."""
+    found: float | None
+    """Share of games in which a gaze zoomed in on the target; None where the data marks none."""
+    found_first: float | None
+    """The same for the first gaze."""
+    mixed: float | None
+    """Share of questions with both right and wrong games, the ones RL learns from; None for one game a question."""
+
+
+def score(games: Sequence[Game]) -> Score:
+    """Summarise games; those of one question are taken as a group."""
+    groups: dict[str, list[bool]] = {}
+    for game in games:
+        groups.setdefault(game.id, []).append(game.correct)
+    return Score(
+        well_formed=_mean([game.record.well_formed for game in games]) or 0.0,
+        accuracy=_mean([game.correct for game in games]) or 0.0,
+        gazes=sum(len(game.record.boxes) for game in games) / len(games),
+        found=_mean([game.found() for game in games]),
+        found_first=_mean([game.found(1) for game in games]),
+        mixed=_mean([len(set(group)) == 2 for group in groups.values()]) if len(games) > len(groups) else None,
+    )
+
+
+def play(
+    model: Any,
+    processor: Any,
+    rows: Sequence[Mapping[str, Any]],
+    settings: EpisodeSettings,
+    rollouts: int = 1,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> list[Game]:
+    """Play each row `rollouts` times; a `temperature` of 0 is greedy.
+
+    `rows` are as `read_rows` gives them, `processor` is the Hugging Face one.
+    """
+    counting = CountingProcessor(processor.tokenizer, settings.view.multiple)
+    torch.manual_seed(seed)
+    games: list[Game] = []
+    tables = [row for row in rows for _ in range(rollouts)]
+    for start in range(0, len(tables), BATCH_SIZE):
+        seats = [_Seat(row, settings, counting) for row in tables[start : start + BATCH_SIZE]]
+        while playing := [seat for seat in seats if not seat.episode.over]:
+            turns = _generate(model, processor, [seat.conversation for seat in playing], temperature)
+            for seat, ids in zip(playing, turns, strict=True):
+                seat.take_turn(ids, processor.tokenizer)
+        games += [seat.game() for seat in seats]
+    return games
+
+
+class _Seat:
+    """One rollout being played."""
+
+    def __init__(self, row: Mapping[str, Any], settings: EpisodeSettings, processor: CountingProcessor) -> None:
+        self._id: str = row["extra_info"]["id"]
+        self._question = Question.from_row(row)
+        self.episode = Episode([open_picture(path) for path in row["images"]], settings)
+        self.conversation = Conversation(processor, prompt_messages(row), self.episode.views, MAX_RESPONSE_TOKENS)
+
+    def take_turn(self, ids: list[int], tokenizer: Any) -> None:
+        self.conversation.add_turn(ids, [0.0] * len(ids))
+        if ids and ids[-1] in tokenizer.all_special_ids:
+            ids = ids[:-1]
+        observation = self.episode.reply(tokenizer.decode(ids, skip_special_tokens=False))
+        if observation is not None and not self.conversation.add_observation(observation):
+            self.episode.truncate()
+
+    def game(self) -> Game:
+        record, question = self.episode.record, self._question
+        right = record.answer is not None and is_correct(
+            record.answer, question.ground_truth, question.question_type, question.options
+        )
+        return Game(self._id, question, record, right)
+
+
+def _generate(
+    model: Any, processor: Any, conversations: Sequence[Conversation], temperature: float
+) -> Iterator[list[int]]:
+    """The next turn of each conversation, up to its stop token."""
+    tokenizer = processor.tokenizer
+    prompts = [conversation.prompt_ids + conversation.response_ids for conversation in conversations]
+    length = max(len(prompt) for prompt in prompts)
+    padded = torch.tensor([[tokenizer.pad_token_id] * (length - len(prompt)) + prompt for prompt in prompts])
+    attention = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    pictures = [picture for conversation in conversations for picture in conversation.pictures]
+    stops = [tokenizer.convert_tokens_to_ids(token) for token in (*STOP_STRINGS, END_OF_TURN)]
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    with torch.no_grad():
+        out = model.generate(
+            input_ids=padded,
+            attention_mask=attention,
+            mm_token_type_ids=(padded == tokenizer.convert_tokens_to_ids(IMAGE)).int(),
+            **processor.image_processor(images=pictures, return_tensors="pt"),
+            max_new_tokens=MAX_TURN_TOKENS,
+            eos_token_id=stops,
+            **(sampling or {"do_sample": False}),
+        )
+    for ids in out[:, length:].tolist():
+        end = next((place for place, token in enumerate(ids) if token in stops), len(ids) - 1)
+        yield ids[: end + 1]
+
+
+def _share_inside(target: Box, box: Box) -> float:
+    shared = Box(max(target.x1, box.x1), max(target.y1, box.y1), min(target.x2, box.x2), min(target.y2, box.y2))
+    return shared.area / target.area
+
+
+def _mean(values: Sequence[bool | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
