@@ -45,22 +45,25 @@ step() { # step NAME COMMAND…: run it and keep what it says in a log
     [ "${PIPESTATUS[0]}" -eq 0 ] || fail "$name" "see $log" 'mend it and start again: earlier steps are kept'
 }
 
-# files that a run may leave in shared memory, so that the ones this run leaves can be told from others'
+# files that a run leaves in shared memory, so that the ones this run leaves can be told from others'
 shared_memory() { find /dev/shm -maxdepth 1 \( -name 'psm_*' -o -name 'sem.mp-*' -o -name 'verl_weights_*' \) 2>/dev/null | sort; }
 
 train_policy() {
-    # end with the run what the run started, also when it is interrupted
+    local before status
+    before=$(shared_memory)
     export VERL_FILE_LOGGER_PATH=$output/logs/metrics-$(date +%Y%m%dT%H%M%S).jsonl
     export VLLM_LOGGING_LEVEL=WARNING RAY_DEDUP_LOGS=0 HYDRA_FULL_ERROR=1
-    before=$(shared_memory)
+    say "training: $steps steps of veRL's main_ppo (the first minutes load the libraries)"
+    # a failing weight update leaves its sender waiting for ever (hence the limit)
     timeout --signal=INT --kill-after=60 3600 "$PYTHON_BIN" -m verl.trainer.main_ppo "+medeyes=$MEDEYES_RECIPE" \
         "medeyes.data=$data" "medeyes.model=$model" "medeyes.output=$output" \
         "trainer.experiment_name=quickstart-$dataset" "trainer.total_training_steps=$steps" \
         "trainer.test_freq=$steps" trainer.save_freq=4 trainer.max_actor_ckpt_to_keep=2 \
-        "hydra.run.dir=$output/logs/hydra"
-    local status=$?
+        "hydra.run.dir=$output/logs/hydra" 2>&1 | "$PYTHON_BIN" scripts/follow_run.py "$output/logs/training.log"
+    status=${PIPESTATUS[0]}
     comm -13 <(echo "$before") <(shared_memory) | xargs -r rm -f
-    return $status
+    [ "$status" -eq 0 ] || fail 'training' "main_ppo ended with $status, see $output/logs/training.log" \
+        'mend it and start again: it goes on from the last checkpoint'
 }
 
 if [ "$dataset" = phantom ]; then
@@ -75,7 +78,7 @@ finished=$output/checkpoints/latest_checkpointed_iteration.txt
 if [ "$(cat "$finished" 2>/dev/null)" = "$steps" ]; then
     say "training: $steps steps are done already ($output/checkpoints)"
 else
-    step training train_policy
+    train_policy
 fi
 step summary "$PYTHON_BIN" scripts/summarise_run.py "$output"
 echo "quickstart: ok ($output)"

@@ -60,11 +60,19 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
     return metrics
 
 
-def engine_agreement(rows: Any, expert_B: torch.Tensor) -> Metrics:
-    """veRL's ``training/rollout_probs_diff_*`` over the policy's own rows: how well trainer and engine agree."""
+def own_rows(rows: Any, expert_B: torch.Tensor) -> Metrics:
+    """What veRL has just computed over both streams, over the policy's own rows: experts were sampled by no engine.
+
+    ``training/rollout_probs_diff_*`` says how well trainer and engine agree, ``actor/entropy`` (nats a written
+    token) how open the policy still is. Log-probabilities are compared where the engine returned them.
+    """
     own = [i for i, expert in enumerate(expert_B.tolist()) if not expert]
-    padded = rows.select("old_log_probs", "rollout_log_probs", "response_mask", "responses").to_padded_tensor()
-    metrics: Metrics = calculate_debug_metrics(DataProto(batch=padded[own]))
+    mask = [row.bool() for row in _masks(rows)]
+    entropy = torch.cat([rows["entropy"][i][mask[i]] for i in own])
+    metrics: Metrics = {"actor/entropy": entropy.mean().item()}
+    if "rollout_log_probs" in rows.keys():  # noqa: SIM118  a TensorDict has no __contains__
+        padded = rows.select("old_log_probs", "rollout_log_probs", "response_mask", "responses").to_padded_tensor()
+        metrics.update(calculate_debug_metrics(DataProto(batch=padded[own])))
     return metrics
 
 

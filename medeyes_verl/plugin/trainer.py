@@ -26,7 +26,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 
 from medeyes_verl.plugin.inventory import require_everything
-from medeyes_verl.plugin.metrics import divided, engine_agreement, expert_probability, stream_metrics
+from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
 from medeyes_verl.plugin.objective import dual_stream_ppo_loss, dual_stream_settings
 from medeyes_verl.plugin.settings import rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
@@ -60,13 +60,16 @@ class DualStreamMixin(_Base):
         batch = super()._compute_old_log_prob(batch, metrics)
         expert_B = self._expert_rows(batch)
         fields = ["old_log_probs", "response_mask", "responses"]
-        if self.config.actor_rollout_ref.rollout.calculate_log_probs:
-            fields.append("rollout_log_probs")
+        # in bypass mode veRL takes the engine's log-probabilities as they are: there is nothing to compare
+        recomputed = not self.config.algorithm.rollout_correction.bypass_mode
+        if recomputed:
+            fields.append("entropy")
+            if self.config.actor_rollout_ref.rollout.calculate_log_probs:
+                fields.append("rollout_log_probs")
         rows = self._get(batch, *fields)
-        if self.config.actor_rollout_ref.rollout.calculate_log_probs:
-            # veRL has just computed these over both streams; experts were sampled by no engine
-            metrics.update(engine_agreement(rows, expert_B))
-        metrics.update(expert_probability(rows, expert_B))
+        if recomputed:
+            metrics.update(own_rows(rows, expert_B))
+            metrics.update(expert_probability(rows, expert_B))
         old_log_probs = [
             torch.zeros_like(row) if expert else row
             for row, expert in zip(rows["old_log_probs"].unbind(), expert_B.tolist(), strict=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tensordict import NonTensorStack, TensorDict
 
-from medeyes_verl.plugin.metrics import divided, engine_agreement, expert_probability, stream_metrics
+from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
 
 
 def nested(*rows: list[float]) -> torch.Tensor:
@@ -84,12 +84,14 @@ def test_probabilities_are_compared_on_the_policys_own_rows_only() -> None:
             "rollout_log_probs": nested([-1.0, -2.0], [0.0]),
             "response_mask": nested([1, 1], [1]),
             "responses": nested([5, 6], [7]),
+            "entropy": nested([0.5, 1.5], [7.0]),
         },
         batch_size=2,
     )
     expert_B = torch.tensor([False, True])
-    assert engine_agreement(rows, expert_B)["training/rollout_probs_diff_max"] == 0.0
-    assert engine_agreement(rows, ~expert_B)["training/rollout_probs_diff_max"] > 0.9
+    assert own_rows(rows, expert_B)["training/rollout_probs_diff_max"] == 0.0
+    assert own_rows(rows, expert_B)["actor/entropy"] == 1.0
+    assert own_rows(rows, ~expert_B)["training/rollout_probs_diff_max"] > 0.9
     assert expert_probability(rows, expert_B)["medeyes/expert/probability_before"] == pytest.approx(
         torch.tensor(-3.0).exp().item()
     )

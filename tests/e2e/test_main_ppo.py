@@ -1,0 +1,154 @@
+"""Stock main_ppo with our recipe on the CPU: real Ray, TransferQueue, FSDP2 and vLLM, both streams, then resumed."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+LIMIT_SECONDS = 900
+"""A run takes about two minutes on two idle cores; a broken weight update would wait for ever."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left."""
+
+    steps: dict[int, dict[str, float]]
+    log: str
+
+
+def main_ppo(folder: Path, data: Path, model: Path, name: str, *overrides: str) -> Run:
+    """Run main_ppo to its end. Output goes to a file: a pipe would outlive it in Ray's processes."""
+    metrics, log = folder / f"{name}.jsonl", folder / f"{name}.log"
+    environment = {
+        **os.environ,
+        "VERL_PLATFORM": "cpu",
+        "VERL_FILE_LOGGER_PATH": str(metrics),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    command = [
+        *(sys.executable, "-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny"),
+        *(f"medeyes.data={data}", f"medeyes.model={model}", f"medeyes.output={folder}"),
+        f"hydra.run.dir={folder / 'hydra'}",
+        *overrides,
+    ]
+    with log.open("w") as output:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, timeout=LIMIT_SECONDS, check=False
+        )
+    assert done.returncode == 0, log.read_text()[-4000:]
+    entries = [json.loads(line) for line in metrics.read_text().splitlines()]
+    steps: dict[int, dict[str, float]] = {}
+    for entry in entries:
+        steps.setdefault(entry["step"], {}).update(entry["data"])
+    return Run(steps, log.read_text())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """Two steps with a checkpoint, then the same command asked for a third."""
+    from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
+    from medeyes_verl.data.row import write_rows
+    from medeyes_verl.expert.scripted import write_scripted_experts
+    from medeyes_verl.tiny.examples import CountingProcessor, corpus, read_expert_rows
+    from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor, save_policy
+    from medeyes_verl.tiny.tokenizer import train_tokenizer
+    from medeyes_verl.tiny.warmup import WarmupSettings, warm_up
+
+    folder = tmp_path_factory.mktemp("main_ppo")
+    data, model = folder / "data", folder / "model"
+    for split, rows in (("train", 32), ("val", 8)):
+        write_rows(
+            data / f"{split}.parquet", (make_phantom_row(PhantomSettings(), split, i, data) for i in range(rows))
+        )
+    write_scripted_experts(data / "train.parquet", data / "experts", n=4)
+    experts = read_expert_rows(data / "train.parquet", data / "experts", TINY_EPISODE).rows
+    tokenizer = train_tokenizer(corpus(experts, TINY_EPISODE))
+    policy, processor = build_model(tokenizer, TinyShape(), seed=0), build_processor(tokenizer)
+    # enough to write mostly turns: a random policy puts weight on tokens that veRL bans in vLLM alone
+    warm_up(policy, CountingProcessor(processor), experts, TINY_EPISODE, WarmupSettings(minutes=10, max_steps=60))
+    save_policy(policy, processor, model)
+
+    overrides = (
+        *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4"),
+        # experts that all score alike are silent under the paper's rule; here they must move the weights
+        "algorithm.medeyes.off_policy_baseline=on_policy",
+        "actor_rollout_ref.actor.optim.lr=1e-3",
+        # greedy, so that the same weights give the same score
+        *("actor_rollout_ref.rollout.val_kwargs.do_sample=false", "actor_rollout_ref.rollout.val_kwargs.temperature=0"),
+        *("trainer.test_freq=2", "trainer.save_freq=2"),
+    )
+    first = main_ppo(folder, data, model, "first", "trainer.total_training_steps=2", *overrides)
+    resumed = main_ppo(folder, data, model, "resumed", "trainer.total_training_steps=3", *overrides)
+    return first, resumed
+
+
+def test_each_step_has_both_streams(runs: tuple[Run, Run]) -> None:
+    first, _ = runs
+    for step in (1, 2):
+        assert first.steps[step]["medeyes/on_policy/rows"] == 4 * 6
+        assert first.steps[step]["medeyes/expert/rows"] == 4 * 2
+        assert first.steps[step]["medeyes/expert/missing_rows"] == 0
+        assert first.steps[step]["medeyes/expert/r_acc"] == 1
+        assert first.steps[step]["medeyes/expert/format_valid"] == 1
+
+
+def test_experts_teach_a_policy_that_fails(runs: tuple[Run, Run]) -> None:
+    first, _ = runs
+    assert first.steps[1]["medeyes/on_policy/reward"] < first.steps[1]["medeyes/expert/reward"]
+    assert first.steps[1]["medeyes/expert/advantage"] > 0
+    assert first.steps[2]["medeyes/expert/probability_before"] > first.steps[1]["medeyes/expert/probability_before"]
+
+
+def test_vllm_has_the_weights_the_trainer_has(runs: tuple[Run, Run]) -> None:
+    """After an update at a large learning rate, engine and trainer still give each token the same probability."""
+    first, resumed = runs
+    assert first.steps[1]["actor/grad_norm"] > 0
+    for metrics in (first.steps[1], first.steps[2], resumed.steps[3]):
+        assert metrics["training/rollout_probs_diff_max"] < 1e-4
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(runs: tuple[Run, Run]) -> None:
+    first, resumed = runs
+    assert sorted(first.steps) == [0, 1, 2]
+    assert sorted(resumed.steps) == [2, 3], "it validates at the checkpoint's step, then trains the next"
+    scores = {name: value for name, value in first.steps[2].items() if name.startswith("val-")}
+    assert scores
+    assert {name: resumed.steps[2][name] for name in scores} == pytest.approx(scores)
+
+
+def test_every_metric_the_readme_names_is_logged(runs: tuple[Run, Run]) -> None:
+    first, _ = runs
+    wanted = {
+        f"medeyes/{stream}/{name}"
+        for stream in ("on_policy", "expert")
+        for name in ["reward", "r_acc", "r_grammar", "r_div", "advantage", "silent_groups", "clip_fraction", "gradient_weight", "gazes", "scan_share", "drill_share", "format_valid", "written_tokens"]
+    } | {"medeyes/expert/probability_before", "medeyes/expert/missing_rows", "training/rollout_probs_diff_max"}
+    logged: set[str] = set()
+    for metrics in first.steps.values():
+        logged |= metrics.keys()
+    assert wanted <= logged, f"not logged: {sorted(wanted - logged)}"
+
+
+def test_a_run_with_a_wrong_setting_stops_before_it_starts(tmp_path: Path) -> None:
+    done: Any = subprocess.run(
+        [sys.executable, "-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny", "medeyes.model=m", "--cfg", "job", "-r"],
+        env={**os.environ, "VERL_PLATFORM": "cpu"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "medeyes.data" in done.stderr
