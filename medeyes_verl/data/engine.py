@@ -6,6 +6,9 @@ An engine maps a function over items and yields the results as they come, in any
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from importlib import import_module
@@ -33,7 +36,8 @@ def local_engine(workers: int) -> Engine:
             yield from map(function, items)
             return
         # Not forked: a child must not share the file positions of the archives its parent has open.
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
         try:
             running: set[Future[Result]] = set()
             for item in items:
@@ -48,6 +52,19 @@ def local_engine(workers: int) -> Engine:
             pool.shutdown(cancel_futures=True)
 
     return run
+
+
+def _end_with_parent() -> None:
+    """A worker leaves interrupts to its parent, and does not outlive one that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only ever called in a child
+
+    def wait_for_its_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
 
 
 def ray_engine() -> Engine:

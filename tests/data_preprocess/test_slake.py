@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from data_preprocess.slake import app
+from data_preprocess.slake import app, read
+from medeyes_verl.reward.answer import is_correct
 
 
 def entry(qid, image, question, answer, kind="OPEN", language="en"):
@@ -147,3 +148,10 @@ def test_the_real_question_files(real_data, tmp_path, run) -> None:
         "picture missing or unreadable": 4918,
     }
     assert train["left_out"]["empty answer"] == ["1622"]
+
+
+def test_every_real_answer_scores_against_itself(real_data) -> None:
+    records = [record for record in read(real_data("slake")) if not record.left_out]
+    assert len(records) == 4918 + 1053
+    wrong = [record for record in records if not is_correct(record.answer, record.answer, record.question_type)]
+    assert wrong == []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_preprocess.vqa_rad import IMAGES, QUESTIONS, app
+from data_preprocess.vqa_rad import IMAGES, QUESTIONS, app, read
+from medeyes_verl.reward.answer import is_correct
 
 
 def entry(qid: object, phrase: str, image: str, question: str, answer: object, kind: str = "OPEN") -> dict[str, object]:
@@ -177,3 +178,10 @@ def test_the_published_duplicate_removal(real_data, tmp_path, run, rows) -> None
     assert len(rows(tmp_path / "train.parquet")) == 1793
     assert len(rows(tmp_path / "test.parquet")) == 451
     assert "4 × duplicate question: 79, 196, 422, 943" in result.output
+
+
+def test_every_real_answer_scores_against_itself(real_data) -> None:
+    records = list(read(real_data("vqa_rad")))
+    assert len(records) == 2248
+    wrong = [record for record in records if not is_correct(record.answer, record.answer, record.question_type)]
+    assert wrong == []
