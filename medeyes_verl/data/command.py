@@ -64,7 +64,7 @@ def make_app(benchmark: Benchmark) -> typer.Typer:
         ] = 0.0,
         seed: Annotated[int, typer.Option(help="Decides which images those are.")] = 0,
         expert_ids: Annotated[
-            bool, typer.Option("--expert-ids", help="Training rows carry their id as expert_id.")
+            bool, typer.Option("--expert-ids", help="Training rows carry an expert_id, made of their id.")
         ] = False,
         drop_duplicates: Annotated[
             bool, typer.Option("--drop-duplicates", help="Keep one of equal questions, the later split's.")

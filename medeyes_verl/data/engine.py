@@ -85,11 +85,23 @@ def ray_engine() -> Engine:
             return
         # One block an item: what is done stays done if the run is killed.
         results = ray_data.from_items(waiting, override_num_blocks=len(waiting)).map(
-            lambda row: {"result": function(row["item"])}
+            lambda row: {"outcome": _attempt(function, row["item"])}
         )
-        yield from (row["result"] for row in results.iter_rows())
+        for row in results.iter_rows():
+            result, error = row["outcome"]
+            if error is not None:
+                raise error
+            yield result
 
     return run
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> tuple[Result | None, Exception | None]:
+    """The result, or the error as a value: Ray Data would wrap it so that a full disk could not be told from a bug."""
+    try:
+        return function(item), None
+    except Exception as error:
+        return None, error
 
 
 def make_engine(name: EngineName, workers: int) -> Engine:

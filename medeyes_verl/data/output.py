@@ -75,13 +75,25 @@ def _aligned(parts: Iterable[str], index: Sequence[IndexedRow]) -> Iterator[tupl
 
 def _numbered(table: pa.Table, split: str, first: int, with_experts: bool) -> pa.Table:
     """Rows with their final split, their place in its file, and the key of their expert trajectories."""
-    extra = table.column("extra_info").combine_chunks()
     rows = table.num_rows
-    values = {field.name: extra.field(field.name) for field in EXTRA_INFO}
-    values["index"] = pa.array(range(first, first + rows), pa.int64())
-    values["split"] = pa.array([split] * rows, pa.string())
-    values["expert_id"] = values["id"] if with_experts else pa.nulls(rows, pa.string())
-    struct = pa.StructArray.from_arrays(list(values.values()), fields=list(EXTRA_INFO))
+    keys: pa.Array = pa.nulls(rows, pa.string())
+    if with_experts:
+        names = table.column("extra_info").combine_chunks().field("id").to_pylist()
+        sources = table.column("data_source").to_pylist()
+        keys = pa.array([f"{source}/{name}" for source, name in zip(sources, names, strict=True)], pa.string())
+    return with_extra_info(
+        table,
+        index=pa.array(range(first, first + rows), pa.int64()),
+        split=pa.array([split] * rows, pa.string()),
+        expert_id=keys,
+    )
+
+
+def with_extra_info(table: pa.Table, **columns: pa.Array) -> pa.Table:
+    """The table with these fields of `extra_info` replaced."""
+    extra = table.column("extra_info").combine_chunks()
+    values = [columns.get(field.name, extra.field(field.name)) for field in EXTRA_INFO]
+    struct = pa.StructArray.from_arrays(values, fields=list(EXTRA_INFO))
     return table.set_column(_EXTRA_INFO, ROW_SCHEMA.field("extra_info"), struct).replace_schema_metadata(None)
 
 

@@ -54,7 +54,7 @@ class PrepareSettings:
         strict: stop before writing when splits share pictures or questions.
         val_fraction: share of the training pictures, with all their questions, that becomes val.parquet.
         seed: decides which.
-        expert_ids: give training rows the key of their expert trajectories, which is the question's id.
+        expert_ids: give training rows the key of their expert trajectories, "<benchmark>/<id of the question>".
         near_copies: also look for near-copies of pictures across splits.
         engine, workers: where the work on pictures is done.
     """

@@ -1,6 +1,7 @@
 """The same files from Ray Data as from processes."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from medeyes_verl.data import parts
+from medeyes_verl.data.engine import ray_engine
 from medeyes_verl.data.picture_source import FilePicture
 from medeyes_verl.data.prepare import PrepareSettings, prepare
 from medeyes_verl.data.record import make_record
@@ -42,3 +44,9 @@ def test_ray_writes_what_processes_write(cluster, tmp_path, monkeypatch) -> None
     for name in ("train.parquet", "test.parquet"):
         one, other = (list(read_rows(Path(tmp_path / engine / name))) for engine in ("local", "ray"))
         assert one == other
+
+
+@pytest.mark.ray
+def test_an_error_keeps_its_kind(cluster) -> None:
+    with pytest.raises(ValueError, match="factorial"):
+        list(ray_engine()(math.factorial, [1, -1]))

@@ -97,7 +97,8 @@ def test_only_training_rows_carry_experts(archive, tmp_path, run, rows) -> None:
         split: [row["extra_info"]["expert_id"] for row in rows(tmp_path / "out" / f"{split}.parquet")]
         for split in ("train", "val", "test")
     }
-    assert all(experts["train"])
+    assert experts["train"]
+    assert all(expert.startswith("vqa_rad/") for expert in experts["train"])
     assert set(experts["val"]) == set(experts["test"]) == {None}
 
 
