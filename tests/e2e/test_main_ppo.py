@@ -12,6 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
+ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 900
 """A run takes about two minutes on two idle cores; a broken weight update would wait for ever."""
 
@@ -56,28 +57,20 @@ def main_ppo(folder: Path, data: Path, model: Path, name: str, *overrides: str) 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """Two steps with a checkpoint, then the same command asked for a third."""
-    from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
-    from medeyes_verl.data.row import write_rows
-    from medeyes_verl.expert.scripted import write_scripted_experts
-    from medeyes_verl.tiny.examples import CountingProcessor, corpus, read_expert_rows
-    from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor, save_policy
-    from medeyes_verl.tiny.tokenizer import train_tokenizer
-    from medeyes_verl.tiny.warmup import WarmupSettings, warm_up
-
+    """Two steps with a checkpoint, then the same command asked for a third; all made by the project's own commands."""
     folder = tmp_path_factory.mktemp("main_ppo")
     data, model = folder / "data", folder / "model"
-    for split, rows in (("train", 32), ("val", 8)):
-        write_rows(
-            data / f"{split}.parquet", (make_phantom_row(PhantomSettings(), split, i, data) for i in range(rows))
-        )
-    write_scripted_experts(data / "train.parquet", data / "experts", n=4)
-    experts = read_expert_rows(data / "train.parquet", data / "experts", TINY_EPISODE).rows
-    tokenizer = train_tokenizer(corpus(experts, TINY_EPISODE))
-    policy, processor = build_model(tokenizer, TinyShape(), seed=0), build_processor(tokenizer)
-    # enough to write mostly turns: a random policy puts weight on tokens that veRL bans in vLLM alone
-    warm_up(policy, CountingProcessor(processor), experts, TINY_EPISODE, WarmupSettings(minutes=10, max_steps=60))
-    save_policy(policy, processor, model)
+    own = [sys.executable, "-m", "medeyes_verl.cli", "experts", "script"]
+    for command in (
+        [sys.executable, "data_preprocess/phantom.py", "--output", data, "--train", "64", "--val", "8", "--test", "0"],
+        [*own, "--data", data / "train.parquet", "--store", data / "experts"],
+        # enough to write mostly turns: a random policy puts weight on tokens that veRL bans in vLLM alone
+        [
+            *(sys.executable, "scripts/make_tiny_policy.py", "--data", data / "train.parquet"),
+            *("--experts", data / "experts", "--output", model, "--minutes", "10", "--steps", "80"),
+        ],
+    ):
+        subprocess.run([str(word) for word in command], cwd=ROOT, check=True, timeout=LIMIT_SECONDS)
 
     overrides = (
         *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4"),
