@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar
 
 import pyarrow.parquet as pq
 import typer
+from omegaconf import OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from medeyes_verl.cli_experts_build import (
+    OracleChoice,
+    OracleName,
+    Plan,
+    build_here,
+    build_on_ray,
+    share_of_budget,
+)
+from medeyes_verl.data.atomic import atomic_path
+from medeyes_verl.expert.build import BuildCounts
+from medeyes_verl.expert.draw import draw_trajectory, in_terminal, with_gazes
 from medeyes_verl.expert.manifest import read_manifest
+from medeyes_verl.expert.navigator import Modes
+from medeyes_verl.expert.oracles.client import HttpSettings
+from medeyes_verl.expert.question import Question, read_questions
+from medeyes_verl.expert.sampler import PRESETS
 from medeyes_verl.expert.scripted import ScriptSettings, write_scripted_experts
-from medeyes_verl.expert.store import StoreError, TrajectoryStore
+from medeyes_verl.expert.store import StoreError, StoreWriter, TrajectoryStore
+from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
+from medeyes_verl.expert.wording import Style
+from medeyes_verl.gaze.crop import PixelBounds
+from medeyes_verl.gaze.geometry import Frame
+from medeyes_verl.gaze.settings import EpisodeSettings
 
 experts = typer.Typer(no_args_is_help=True, help="Make, inspect, join and check expert trajectories.")
 console = Console()
+Settings = TypeVar("Settings")
+PresetName = Literal["paper", "tiny"]
+Engine = Literal["local", "ray"]
+SHOWN = 20
+"""Failures and annotations that are listed; the rest is counted."""
 
 Rows = Annotated[Path, typer.Option("--data", exists=True, dir_okay=False, help="a training parquet file")]
 Store = Annotated[Path, typer.Option("--store", help="the folder of the trajectory store")]
@@ -45,6 +74,104 @@ def script(
         f"{store}: {counts.trajectories} trajectories for {counts.questions} questions written, "
         f"{counts.known} questions were there already, {counts.shortfall} trajectories short (no more variety)"
     )
+
+
+@experts.command(name="build")
+def build_command(
+    data: Rows,
+    store: Store,
+    oracle: Annotated[OracleName, typer.Option(help="who is asked")] = "annotations",
+    preset: Annotated[PresetName, typer.Option(help="tiny: for the small policy of the quickstart")] = "paper",
+    n: Annotated[int, typer.Option(min=1, help="trajectories a question")] = 6,
+    seed: Seed = 0,
+    modes: Annotated[Modes, typer.Option(help="all but grn are ablations")] = "grn",
+    greedy: Annotated[bool, typer.Option(help="ablation without CVS: always the most confident region")] = False,
+    max_gazes: Annotated[int | None, typer.Option(min=1, help="T_max")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ: least gain in confidence for drilling on")] = None,
+    stop_confidence: Annotated[float | None, typer.Option(help="ξ: local confidence that ends a walk")] = None,
+    nucleus: Annotated[float | None, typer.Option(min=0, max=1, help="p₀ of the nucleus")] = None,
+    scan_gazes: Annotated[bool | None, typer.Option(help="write scans as gazes at the whole picture")] = None,
+    style: Annotated[Style | None, typer.Option(help="reasoning text; oracle: its own words")] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML with the policy's episode settings")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="SLAKE's folder, a COCO file or a CSV file")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="folder of the pictures a COCO or CSV file names")] = None,
+    url: Annotated[str, typer.Option(help="…/v1/chat/completions, or the root of a MedPLIB worker")] = "",
+    model: Annotated[str, typer.Option(help="the model's name at the endpoint")] = "",
+    api_key_variable: Annotated[str, typer.Option(help="environment variable that holds the key")] = "",
+    frame: Annotated[Frame, typer.Option(help="how the expert writes boxes")] = "absolute",
+    side: Annotated[int, typer.Option(help="pictures are sent with at most side × side pixels")] = 1008,
+    multiple: Annotated[int, typer.Option(help="of which their sides are multiples (28; 32 for Qwen3-VL)")] = 28,
+    structured: Annotated[bool, typer.Option(help="ask for JSON by schema where the server takes it")] = True,
+    concurrency: Annotated[int, typer.Option(min=1, help="requests under way at once")] = 32,
+    timeout: Annotated[float, typer.Option(help="seconds for one request")] = 120.0,
+    max_requests: Annotated[int | None, typer.Option(help="budget: requests, retries included")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="budget: tokens, as the server counts them")] = None,
+    cache: Annotated[Path | None, typer.Option(help="folder of replies [default: <store>.replies]")] = None,
+    engine: Annotated[Engine, typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on this machine")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Ray actors")] = 2,
+) -> None:
+    """Sample trajectories with GRN and CVS. Resumes where it was stopped; nothing is asked or written twice."""
+    with clear_errors():
+        base = PRESETS[preset]
+        walk = _changed(
+            base.navigator, modes=modes, max_gazes=max_gazes, delta=delta, stop_confidence=stop_confidence,
+            scan_gazes=scan_gazes, style=style,
+        )  # fmt: skip
+        episode = None if policy is None else _episode_of(policy)
+        settings = _changed(base, n=n, greedy=greedy, nucleus=nucleus, navigator=walk, episode=episode)
+        http = HttpSettings(
+            url, api_key_variable, concurrency, timeout, max_requests=max_requests, max_tokens=max_tokens
+        )
+        choice = OracleChoice(
+            oracle, annotations, pictures, share_of_budget(http, workers if engine == "ray" else 1), model, frame,
+            PixelBounds(max_pixels=side * side, multiple=multiple), structured,
+            cache or store.with_name(f"{store.name}.replies"),
+        )  # fmt: skip
+        factory, unusable = choice.factory(settings)
+        for line in unusable[:SHOWN]:
+            console.print(f"[yellow]not taken:[/] {escape(line)}", highlight=False)
+        if unusable:
+            console.print(f"{len(unusable)} annotations were not taken")
+        # Twice as many questions as requests: while one is read or cut, another one's request is under way.
+        plan = Plan(factory, settings, seed, 2 * choice.http.concurrency)
+        total = pq.read_metadata(data).num_rows
+        with progress_bar("experts", total) as advance, StoreWriter(store) as writer:
+            if engine == "ray":
+                counts = build_on_ray(plan, read_questions(data), writer, workers, advance)
+            else:
+                counts = build_here(plan, read_questions(data), writer, advance)
+        _print_counts(store, counts)
+    raise typer.Exit(1 if counts.stopped or counts.failed else 0)
+
+
+@experts.command()
+def inspect(
+    store: StoreArgument,
+    data: Rows,
+    expert_id: Annotated[str | None, typer.Option("--id", help="the question [default: the first of the file]")] = None,
+    number: Annotated[int, typer.Option(min=1, help="which of its trajectories")] = 1,
+    png: Annotated[Path | None, typer.Option(help="draw the trajectory to this file")] = None,
+    preset: Annotated[PresetName, typer.Option(help="whose crops to draw")] = "paper",
+) -> None:
+    """Show a trajectory: boxes on the picture, crops, confidences, modes; to the terminal and a PNG."""
+    with clear_errors():
+        reader = TrajectoryStore(store)
+        known = (
+            each for each in read_questions(data) if expert_id in (None, each.expert_id) and each.expert_id in reader
+        )
+        question = next(known, None)
+        entry = reader.entry(question.expert_id) if question else None
+        if question is None or entry is None or number > len(entry.trajectories):
+            raise ValueError(f"{store}: no trajectory {number} for question {expert_id or 'of this file'!r}")
+        trajectory = entry.trajectories[number - 1]
+        walks = entry.record.get("walks", [])
+        console.print(in_terminal(with_gazes(question, trajectory)))
+        _print_trajectory(question, trajectory, walks[number - 1] if walks else None, len(entry.trajectories))
+        if png is not None:
+            sheet = draw_trajectory(question, trajectory, PRESETS[preset].episode, walks[number - 1] if walks else None)
+            with atomic_path(png) as temporary:
+                sheet.save(temporary, "PNG")
+            console.print(f"drawn to {png}")
 
 
 @experts.command()
@@ -87,7 +214,51 @@ def print_report(store: Path, report: StoreReport) -> None:
     console.print("by source: " + ", ".join(f"{name} {count}" for name, count in sorted(report.sources.items())))
     console.print("by gazes: " + ", ".join(f"{gazes}: {count}" for gazes, count in sorted(report.lengths.items())))
     for line in report.damage:
-        console.print(f"[bold red]damaged:[/] {line}", highlight=False)
+        console.print(f"[bold red]damaged:[/] {escape(line)}", highlight=False)
+
+
+def _print_trajectory(question: Question, trajectory: Trajectory, walk: Mapping[str, Any] | None, count: int) -> None:
+    console.print(f"{question.expert_id}, one of {count}: {question.text}", markup=False, highlight=False)
+    for number, step in enumerate(trajectory.steps, 1):
+        box = [round(side) for side in step.box.as_list()]
+        confidence = "" if step.confidence is None else f", c = {step.confidence:.2f}"
+        console.print(f"{number}. {step.reasoning} → {box}{confidence}", markup=False, highlight=False)
+    verdict = "right" if trajectory.correct else f"wrong, it is {question.ground_truth}"
+    console.print(f"   {trajectory.conclusion} → {trajectory.answer} ({verdict})", markup=False, highlight=False)
+    for decision in (walk or {}).get("decisions", ()):
+        console.print(f"   {json.dumps(decision)}", markup=False, highlight=False, style="dim")
+    if walk:
+        console.print(f"   stopped: {walk['stop']}", style="dim")
+
+
+def _print_counts(store: Path, counts: BuildCounts) -> None:
+    console.print(
+        f"{store}: {counts.trajectories} trajectories for {counts.questions} questions ({counts.wrong} labelled wrong, "
+        f"{counts.shortfall} short of what was asked); {counts.known} questions were there already",
+        highlight=False,
+    )
+    if counts.rejected:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejected.most_common())
+        console.print(f"not taken: {escape(reasons)}", highlight=False)
+    for expert_id, reason in list(counts.failed.items())[:SHOWN]:
+        console.print(f"[red]failed:[/] {escape(expert_id)}: {escape(reason)}", highlight=False)
+    if counts.failed:
+        console.print(f"{len(counts.failed)} questions failed; the same command takes them up again")
+    if counts.stopped:
+        console.print(f"[bold red]stopped:[/] {escape(counts.stopped)}; the same command goes on from here")
+
+
+def _episode_of(policy: Path) -> EpisodeSettings:
+    content = OmegaConf.to_container(OmegaConf.load(policy))
+    if not isinstance(content, dict):
+        raise ValueError(f"{policy}: not a mapping of episode settings")
+    return EpisodeSettings.from_mapping(content)
+
+
+def _changed(settings: Settings, **changes: Any) -> Settings:
+    """`settings` with the options that were given."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(settings, **given)  # type: ignore[type-var]
 
 
 @contextmanager
@@ -96,7 +267,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (StoreError, ValueError, FileNotFoundError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from error
 
 

@@ -20,6 +20,8 @@ from medeyes_verl.expert.store import StoreWriter
 
 Make = Callable[[Question], Awaitable[Sampled]]
 """Samples one question."""
+Outcome = Sampled | OracleError | OracleDownError | ValueError
+"""What becomes of one question: its trajectories, or why there are none."""
 FAILURES_IN_A_ROW = 20
 """So many failed questions without a success between them mean that something is wrong with all of them."""
 
@@ -42,14 +44,25 @@ class BuildCounts:
     """Questions that failed: why, by expert_id. A later build takes them up again."""
     stopped: str | None = None
     """Why the build gave up before its last question; None when it did not."""
+    failed_in_a_row: int = 0
 
-    def take(self, sampled: Sampled) -> None:
-        """Count one question's trajectories."""
-        self.questions += 1
-        self.trajectories += len(sampled.trajectories)
-        self.wrong += sum(not each.correct for each in sampled.trajectories)
-        self.shortfall += int(sampled.record["shortfall"])
-        self.rejected.update(sampled.record["rejected"])
+    def settle(self, writer: StoreWriter, expert_id: str, outcome: Outcome) -> None:
+        """Write and count what became of one question."""
+        if isinstance(outcome, Sampled):
+            writer.add(expert_id, outcome.trajectories, outcome.record)
+            self.questions += 1
+            self.trajectories += len(outcome.trajectories)
+            self.wrong += sum(not each.correct for each in outcome.trajectories)
+            self.shortfall += int(outcome.record["shortfall"])
+            self.rejected.update(outcome.record["rejected"])
+            self.failed_in_a_row = 0
+        elif isinstance(outcome, OracleDownError):
+            self.stopped = self.stopped or str(outcome)
+        else:
+            self.failed[expert_id] = str(outcome)
+            self.failed_in_a_row += 1
+            if self.failed_in_a_row >= FAILURES_IN_A_ROW:
+                self.stopped = f"{self.failed_in_a_row} questions in a row failed, the last with: {outcome}"
 
 
 async def build(
@@ -62,37 +75,22 @@ async def build(
     """Sample `questions`, `concurrency` of them at a time, into `writer`; `progress` is called once a question."""
     counts = BuildCounts()
     waiting = iter(questions)
-    in_a_row = 0
 
     async def work() -> None:
-        nonlocal in_a_row
         for question in waiting:
             if counts.stopped:
                 return
             if question.expert_id in writer:
                 counts.known += 1
-                progress()
-                continue
-            outcome = await attempt(question, make)
-            if isinstance(outcome, Sampled):
-                writer.add(question.expert_id, outcome.trajectories, outcome.record)
-                counts.take(outcome)
-                in_a_row = 0
-            elif isinstance(outcome, OracleDownError):
-                counts.stopped = counts.stopped or str(outcome)
-                return
             else:
-                counts.failed[question.expert_id] = str(outcome)
-                in_a_row += 1
-                if in_a_row >= FAILURES_IN_A_ROW:
-                    counts.stopped = f"{in_a_row} questions in a row failed, the last with: {outcome}"
+                counts.settle(writer, question.expert_id, await attempt(question, make))
             progress()
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
     return counts
 
 
-async def attempt(question: Question, make: Make) -> Sampled | OracleError | OracleDownError | ValueError:
+async def attempt(question: Question, make: Make) -> Outcome:
     """Sample one question; an expected failure is returned, not raised."""
     gone = [path for path in question.image_paths if not Path(path).is_file()]
     if gone:

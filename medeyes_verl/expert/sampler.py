@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from medeyes_verl.expert.framing import GRID_FRAMING
 from medeyes_verl.expert.navigator import NavigatorSettings, Walk, walk
 from medeyes_verl.expert.oracles.protocol import Oracle
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.expert.wording import cleaned, conclusion_words
-from medeyes_verl.gaze.crop import fitted_size
+from medeyes_verl.gaze.crop import PixelBounds, fitted_size
 from medeyes_verl.gaze.geometry import Size, to_model
 from medeyes_verl.gaze.limits import GazeLimits
 from medeyes_verl.gaze.settings import EpisodeSettings
@@ -47,6 +48,17 @@ class SamplerSettings:
     navigator: NavigatorSettings = field(default_factory=NavigatorSettings)
     episode: EpisodeSettings = field(default_factory=EpisodeSettings)
     """The rules of the policy that will replay the trajectories: what its grammar or limits refuse is redrawn."""
+
+
+_TINY_BOUNDS = PixelBounds(56 * 56, 112 * 112)
+PRESETS = {
+    "paper": SamplerSettings(),
+    "tiny": SamplerSettings(
+        navigator=NavigatorSettings(max_gazes=3, scan_gazes=False, style="terse", framing=GRID_FRAMING),
+        episode=EpisodeSettings(max_gazes=3, view=_TINY_BOUNDS, crop=_TINY_BOUNDS),
+    ),
+}
+""" "paper": the paper's figures. "tiny": what a policy of a few million parameters can learn (recipe `tiny`)."""
 
 
 @dataclass(frozen=True, slots=True)
