@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from torch import Tensor
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.tiny.auxiliary import TokenTargets, token_targets
-from medeyes_verl.tiny.examples import CountingProcessor, Example, ExpertRow, replay
+from medeyes_verl.tiny.examples import CountingProcessor, Example, ExpertRow, Replayer
 from medeyes_verl.tiny.vision import Picture
 
 POOL = 4
@@ -48,8 +49,8 @@ class BatchMaker:
         batch_size: int,
         seed: int,
     ) -> None:
-        self._episode = episode
-        self._processor = processor
+        self._replayer = Replayer(episode, processor)
+        self._multiple = episode.view.multiple
         self._batch_size = batch_size
         self._rng = random.Random(seed)
         self._draws = self._draw(rows)
@@ -64,7 +65,7 @@ class BatchMaker:
         Trajectories of about one length share a batch, which halves the padding; the batches come in random order.
         """
         examples = [
-            replay(row, trajectory, self._episode, self._processor, 1 if self._rng.random() < cut_share else None)
+            (self._replayer.first_turn if self._rng.random() < cut_share else self._replayer.whole)(row, trajectory)
             for row, trajectory in islice(self._draws, POOL * self._batch_size)
         ]
         examples.sort(key=lambda example: len(example.ids))
@@ -82,7 +83,7 @@ class BatchMaker:
             pictures=[picture for example in examples for picture in example.pictures],
             marked_N=torch.cat(
                 [
-                    torch.full((_tokens(picture, self._episode),), part is not None)
+                    torch.full((math.prod(self._grid(picture)),), part is not None)
                     for example, parts in zip(examples, targets, strict=True)
                     for picture, part in zip(example.pictures, parts, strict=True)
                 ]
@@ -98,19 +99,22 @@ class BatchMaker:
     def _targets(self, example: Example) -> list[TokenTargets | None]:
         """For each picture; None where nothing is marked on what it shows."""
         regions = example.question.regions
-        multiple = self._episode.view.multiple
         return [
             token_targets(
                 regions,
                 self._label_numbers,
                 part,
-                (picture.shape[0] // multiple, picture.shape[1] // multiple),
+                self._grid(picture),
                 is_view=number == 0,
             )
             if part is not None and regions
             else None
             for number, (picture, part) in enumerate(zip(example.pictures, example.parts, strict=True))
         ]
+
+    def _grid(self, picture: Picture) -> tuple[int, int]:
+        """Rows and columns of merged tokens."""
+        return picture.shape[0] // self._multiple, picture.shape[1] // self._multiple
 
 
 def made_ahead(next_job: Callable[[], Callable[[], list[Batch]]]) -> Iterator[Batch]:
@@ -128,7 +132,3 @@ def made_ahead(next_job: Callable[[], Callable[[], list[Batch]]]) -> Iterator[Ba
 
 def _padded(rows: Sequence[Sequence[int]], length: int, filler: int) -> Tensor:
     return torch.tensor([[*row, *[filler] * (length - len(row))] for row in rows])
-
-
-def _tokens(picture: Picture, episode: EpisodeSettings) -> int:
-    return picture.shape[0] * picture.shape[1] // episode.view.multiple**2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ from PIL import Image
 from medeyes_verl.data.row import read_rows
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.store import TrajectoryStore
-from medeyes_verl.expert.trajectory import Trajectory, turn_texts
+from medeyes_verl.expert.trajectory import ExpertStep, Trajectory, turn_texts
 from medeyes_verl.gaze.conversation import Conversation
-from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.crop import open_picture, view_of
 from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.limits import MESSAGES, fault_message
 from medeyes_verl.tiny.tokenizer import IMAGE
 from medeyes_verl.tiny.vision import Picture
+
+MAX_TOKENS = 1 << 16
+"""Of a replay's response: more than any episode has."""
+VIEWS_KEPT = 4096
+"""Views of a tiny policy in memory, 50 KB each."""
 
 
 class CountingProcessor:
@@ -140,34 +146,47 @@ class Example:
     question: Question
 
 
-def replay(
-    row: ExpertRow,
-    trajectory: Trajectory,
-    settings: EpisodeSettings,
-    processor: CountingProcessor,
-    max_turns: int | None = None,
-) -> Example:
-    """Play one trajectory, or its first `max_turns` turns."""
-    question = row.question
-    episode = Episode([open_picture(path) for path in question.image_paths], settings)
-    conversation = Conversation(processor, row.messages, episode.views, response_length=1 << 20)
-    texts = turn_texts(trajectory, settings, question.image_sizes)[:max_turns]
-    width, height = question.image_sizes[0]
-    parts: list[Box | None] = [Box(0, 0, width, height)] + [None] * (len(episode.views) - 1)
-    for number, text in enumerate(texts, 1):
-        ids = processor.encode(text)
+class Replayer:
+    """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew."""
+
+    def __init__(self, settings: EpisodeSettings, processor: CountingProcessor) -> None:
+        self._settings = settings
+        self._processor = processor
+        self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(open_picture(path), settings.view))
+
+    def first_turn(self, row: ExpertRow, trajectory: Trajectory) -> Example:
+        """The trajectory as far as its first turn, which needs no crop."""
+        views = [self._view(path) for path in row.question.image_paths]
+        conversation = Conversation(self._processor, row.messages, views, MAX_TOKENS)
+        self._write(conversation, turn_texts(trajectory, self._settings, row.question.image_sizes)[0])
+        return _example(row, conversation, [])
+
+    def whole(self, row: ExpertRow, trajectory: Trajectory) -> Example:
+        """The trajectory from the question to the answer."""
+        episode = Episode([open_picture(path) for path in row.question.image_paths], self._settings)
+        conversation = Conversation(self._processor, row.messages, episode.views, MAX_TOKENS)
+        for text in turn_texts(trajectory, self._settings, row.question.image_sizes):
+            self._write(conversation, text)
+            observation = episode.reply(text)
+            if observation is not None:
+                conversation.add_observation(observation)
+        return _example(row, conversation, trajectory.steps)
+
+    def _write(self, conversation: Conversation, text: str) -> None:
+        ids = self._processor.encode(text)
         conversation.add_turn(ids, [0.0] * len(ids))
-        observation = episode.reply(text) if number < len(texts) else None
-        if observation is not None:
-            conversation.add_observation(observation)
-            step = trajectory.steps[number - 1]
-            parts.append(step.box if step.image == 1 else None)
+
+
+def _example(row: ExpertRow, conversation: Conversation, steps: Sequence[ExpertStep]) -> Example:
+    width, height = row.question.image_sizes[0]
+    other_views = [None] * (len(row.question.image_paths) - 1)
+    crops = [step.box if step.image == 1 else None for step in steps]
     return Example(
         ids=conversation.prompt_ids + conversation.response_ids,
         mask=[0] * len(conversation.prompt_ids) + conversation.response_mask,
         pictures=tuple(np.asarray(picture) for picture in conversation.pictures),
-        parts=tuple(parts),
-        question=question,
+        parts=(Box(0, 0, width, height), *other_views, *crops),
+        question=row.question,
     )
 
 

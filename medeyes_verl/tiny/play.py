@@ -20,7 +20,7 @@ from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.record import EpisodeRecord
 from medeyes_verl.reward.answer import is_correct
 from medeyes_verl.tiny.examples import CountingProcessor, prompt_messages
-from medeyes_verl.tiny.tokenizer import END_OF_TURN, IMAGE
+from medeyes_verl.tiny.tokenizer import END_OF_TURN, IMAGE, VIDEO
 
 MAX_TURN_TOKENS = 48
 """Three times an action of the tiny tokenizer."""
@@ -153,6 +153,8 @@ def _generate(
             **processor.image_processor(images=pictures, return_tensors="pt"),
             max_new_tokens=MAX_TURN_TOKENS,
             eos_token_id=stops,
+            # As in veRL's rollouts: a placeholder written by the model would count as a picture in the next turn.
+            suppress_tokens=tokenizer.convert_tokens_to_ids([IMAGE, VIDEO]),
             **(sampling or {"do_sample": False}),
         )
     for ids in out[:, length:].tolist():
