@@ -1,10 +1,10 @@
 """Pictures on disk, each distinct one once, named by its content.
 
 `<root>/images/<first 2 hex>/<sha256>.<jpg|png>`. An upright 8-bit grey or colour JPEG or PNG is kept byte
-for byte, so nothing is lost and nothing grows; any other picture (CMYK, palette, alpha, 16-bit, turned by
-EXIF, another format) is written once as the RGB PNG that every reader would otherwise have to derive. The
-name is the digest of what the source held, so a picture met again costs one hash and one look at the
-folder.
+for byte, so nothing is lost and nothing grows; any other picture (CMYK, palette, alpha, 16-bit, DICOM,
+turned by EXIF, another format) is written once as the RGB PNG that every reader would otherwise have to
+derive. The name is the digest of what the source held, so a picture met again costs one hash and one look
+at the folder.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from medeyes_verl.data.atomic import write_bytes
+from medeyes_verl.data.dicom import dicom_as_png, is_dicom
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.geometry import Size
 
@@ -66,9 +67,10 @@ class ImageStore:
         if known:
             return known
         try:
-            picture = open_picture(io.BytesIO(data))  # type: ignore[arg-type]  # a file object serves as well
+            data = dicom_as_png(data) if is_dicom(data) else data
+            picture = _decoded(data)
         except ValueError as error:
-            raise ValueError(f"{name}: not usable as a picture: {error.__cause__ or error}") from error
+            raise ValueError(f"{name}: not usable as a picture: {error}") from error
         suffix = _kept_suffix(data)
         return self._write(digest, suffix or "png", data if suffix else _as_png(picture), Size(*picture.size))
 
@@ -90,6 +92,15 @@ class ImageStore:
         path = picture_path(self.root, f"{digest}.{suffix}")
         write_bytes(path, data)
         return StoredPicture(str(path), size)
+
+
+def _decoded(data: bytes) -> Image.Image:
+    try:
+        return open_picture(io.BytesIO(data))  # type: ignore[arg-type]  # a file object serves as well
+    except ValueError as error:
+        cause = error.__cause__  # the error itself names the buffer, which nobody knows
+        unknown = isinstance(cause, UnidentifiedImageError)
+        raise ValueError("no known image format" if unknown else str(cause)) from error
 
 
 def _kept_suffix(data: bytes) -> str | None:
