@@ -99,6 +99,8 @@ class LoggedEpisode:
     model: str
     """Name of the model that was asked; of the source, for an expert."""
     stream: Stream = "on_policy"
+    prompts_differing: int | None = None
+    """Turns before which the server's prompt was not, token for token, what training feeds; None: it did not tell."""
     error: str | None = None
     """Why the episode was broken off from outside, such as a request the server refused; it counts as wrong."""
 
