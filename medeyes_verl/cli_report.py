@@ -1,0 +1,71 @@
+"""`medeyes-verl report`, `demo` and `export`: show what a run did, watch a policy look, hand it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+console = Console()
+
+QUICKSTART = Path("outputs/quickstart-phantom")
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn the errors a user can mend into one line and exit code 1."""
+    try:
+        yield
+    except (ValueError, RuntimeError, FileNotFoundError) as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="run folders; several are compared")] = None,
+    output: Annotated[Path | None, typer.Option(help="the HTML file; default: report.html in the first run")] = None,
+    recipe: Annotated[str | None, typer.Option(help="rules the episodes were played by; default: the run's own")] = None,
+    experts: Annotated[Path | None, typer.Option(help="a trajectory store; default: data/experts in each run")] = None,
+    cards: Annotated[int, typer.Option(min=0, max=500, help="most questions in the gallery")] = 60,
+) -> None:
+    """Write one HTML file about a run, or about several: curves, tables, and what the policy looked at."""
+    from medeyes_verl.evaluation.recipe import Recipe, read_recipe
+    from medeyes_verl.evaluation.report.page import write_report
+    from medeyes_verl.evaluation.run_folder import run_recipe
+    from medeyes_verl.gaze.settings import EpisodeSettings
+
+    folders = runs or [QUICKSTART]
+    with clear_errors():
+        told: Recipe | None = read_recipe(recipe) if recipe else run_recipe(folders[0])
+        target = output or folders[0] / "report.html"
+        held = write_report(
+            folders, target, told.rules if told else EpisodeSettings(), experts=experts, most_cards=cards
+        )
+    size = target.stat().st_size / 1e6
+    console.print(f"{escape(str(target))}: {held}, {size:.1f} MB", highlight=False)
+    console.print("It holds the pictures it shows: pass it on only where the data may go.", highlight=False)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="a run, its checkpoints, one global_step_N, or its actor folder")],
+    target: Annotated[Path | None, typer.Argument(help="the folder to write; default: export/global_step_N beside")] = None,
+) -> None:
+    """Merge an FSDP checkpoint into a Hugging Face folder, processor and chat template included."""
+    from medeyes_verl.evaluation import export as exporting
+
+    with clear_errors():
+        actor = exporting.actor_folder(checkpoint)
+        written = exporting.export(actor, target or actor.parents[2] / "export" / actor.parent.name)
+    console.print(f"{escape(str(written))}: a Hugging Face folder in bfloat16", highlight=False)
+    console.print(f"vllm serve {escape(str(written))}", highlight=False)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give a command line the three commands."""
+    for command in (report, export):
+        app.command()(command)

@@ -1,0 +1,82 @@
+"""A logged episode as one picture or one array: for TensorBoard, W&B, a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medeyes_verl.data.row import LETTERS
+from medeyes_verl.drawing import RIGHT, WRONG, Panel, gaze_colour, numbered, sheet
+from medeyes_verl.evaluation.episode_log import LoggedEpisode
+from medeyes_verl.gaze.crop import PixelBounds, crop_of, open_picture
+from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.grammar import parse_turn
+
+
+def episode_array(episode: LoggedEpisode, crop: PixelBounds) -> NDArray[np.uint8]:
+    """The figure as (height, width, 3) RGB, as loggers of images take it."""
+    return np.asarray(episode_figure(episode, crop))
+
+
+def episode_figure(episode: LoggedEpisode, crop: PixelBounds) -> Image.Image:
+    """The first picture with all gazes on it, a panel a gaze with the crop the model saw, the answer and the truth.
+
+    `crop` are the bounds the episode was played with. Raises ValueError where a picture cannot be read.
+    """
+    originals = [open_picture(path) for path in episode.images]
+    gazes = [turn for turn in episode.turns if turn.box is not None]
+    boxes = [(number, turn.box) for number, turn in enumerate(gazes, 1) if turn.box is not None and turn.image == 1]
+    right = episode.scores.acc == 1
+    verdict, colour = ("right", RIGHT) if right else ("wrong", WRONG)
+    size = f"{originals[0].width}×{originals[0].height}"
+    if episode.view_sizes:
+        size += f", seen as {episode.view_sizes[0].width}×{episode.view_sizes[0].height}"
+    closing = [] if episode.turns and episode.turns[-1].box is not None else closing_words(episode)
+    panels = [Panel("the image", numbered(originals[0], boxes), [size, *closing, *verdict_lines(episode)], colour)]
+    for number, turn in enumerate(gazes, 1):
+        assert turn.box is not None
+        title = f"gaze {number}" + (f", image {turn.image}" if turn.image > 1 else "")
+        words = f"“{parse_turn(turn.text).reasoning}”"
+        panels.append(
+            Panel(
+                title,
+                crop_of(originals[turn.image - 1], turn.box, crop),
+                [words, box_words(turn.box)],
+                gaze_colour(number),
+            )
+        )
+    return sheet(f"{episode.question}  ({verdict})", panels)
+
+
+def closing_words(episode: LoggedEpisode) -> list[str]:
+    """The thought of the last turn, quoted; none where there is no turn or no thought."""
+    if not episode.turns:
+        return []
+    reasoning = parse_turn(episode.turns[-1].text).reasoning
+    return [f"“{reasoning}”"] if reasoning else []
+
+
+def verdict_lines(episode: LoggedEpisode) -> list[str]:
+    """The answer against the truth, and what was wrong with the form."""
+    answer = episode.record.answer
+    lines = [f"answer: {answer}" if answer is not None else f"no answer ({episode.record.finish.replace('_', ' ')})"]
+    lines.append(f"truth: {truth_in_words(episode.ground_truth, episode.question_type, episode.options)}")
+    if episode.record.faults:
+        lines.append("faults: " + ", ".join(fault.value.replace("_", " ") for fault in episode.record.faults))
+    return lines
+
+
+def truth_in_words(ground_truth: str, question_type: str, options: Sequence[str]) -> str:
+    """The ground truth; for multiple choice the letter with the option's text."""
+    if question_type != "multiple_choice" or ground_truth not in LETTERS[: len(options)]:
+        return ground_truth
+    return f"{ground_truth}. {options[LETTERS.index(ground_truth)]}"
+
+
+def box_words(box: Box) -> str:
+    """A box in whole pixels of the original."""
+    x1, y1, x2, y2 = (round(edge) for edge in box.as_list())
+    return f"x {x1}–{x2}, y {y1}–{y2}"
