@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -120,7 +121,8 @@ def build_on_ray(
     """
     import ray
 
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    ours = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+    ray.init(ignore_reinit_error=True, log_to_driver=False, **ours)
     try:
         actor: Any = ray.remote(num_cpus=1)(ShardSampler)
         idle = [actor.remote(plan) for _ in range(workers)]
@@ -148,12 +150,9 @@ class ShardSampler:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._oracle = plan.make_oracle()
-        self._loop = asyncio.new_event_loop()
 
-    def sample(self, questions: list[Question]) -> list[tuple[str, Outcome]]:
-        return self._loop.run_until_complete(self._sample(questions))
-
-    async def _sample(self, questions: list[Question]) -> list[tuple[str, Outcome]]:
+    async def sample(self, questions: list[Question]) -> list[tuple[str, Outcome]]:
+        """What became of each question. Asynchronous, which makes Ray run all shards in one event loop."""
         turns = asyncio.Semaphore(self._plan.concurrency)
         make = _maker(self._plan, self._oracle)
 

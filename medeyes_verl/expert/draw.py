@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 from rich.text import Text
 
@@ -111,10 +114,12 @@ def _draw_panel(
         pencil.rectangle((x - 3, y - 3, x + size[0] + 2, y + size[1] + 2), outline=colour, width=3)
         sheet.paste(picture.convert("RGB").resize(size), (x, y))
     top = MARGIN + PANEL + 6 if picture is not None else MARGIN + PANEL // 2 - 40
-    wrapped = [piece for line in lines for piece in textwrap.wrap(line, 40)]
+    wrapped = [piece for line in lines for piece in textwrap.wrap(line, 38)]
     for row, piece in enumerate(wrapped[: CAPTION // 17]):
-        pencil.text((left, top + row * 17), piece, fill=INK if picture is not None else colour, font=_font(14))
+        pencil.text((left, top + row * 17), piece, fill=INK if picture is not None else colour, font=_font(13))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # Pillow's own font has no Greek and no arrows; matplotlib brings one that has.
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -66,9 +66,7 @@ def encode(entry: Entry) -> Row:
 def write_segment(path: Path, rows: Iterable[Row]) -> None:
     """Write encoded entries to `path` (a temporary name: the store renames it), sorted, and flush to disk."""
     ordered = sorted(rows, key=lambda row: (row[0], row[1]))
-    columns = [
-        pa.array(column, type=part.type) for column, part in zip(zip(*ordered, strict=True), SCHEMA, strict=True)
-    ]
+    columns = [pa.array([row[place] for row in ordered], type=part.type) for place, part in enumerate(SCHEMA)]
     batch = pa.record_batch(columns, schema=SCHEMA)
     with open(path, "wb") as file:
         with ipc.new_file(file, SCHEMA) as writer:
