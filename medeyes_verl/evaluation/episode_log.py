@@ -3,7 +3,7 @@
 A line is self-contained: the row it was played on, every word of the model, every crop's box, the scores. Lines
 are appended and brought to disk in batches, so a killed run loses at most its last batch; a line that was cut off
 in the middle is removed when the log is opened again, and its episode is played again. Episodes are told apart by
-(id, sample): reading keeps the last line of each, so an episode whose first try failed can be played anew.
+their key: reading keeps the last line of each, so an episode whose first try failed can be played anew.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from medeyes_verl.gaze.record import EpisodeRecord
 
 Stream = Literal["on_policy", "expert"]
 """Who wrote the turns: the policy, or an expert whose stored trajectory was played."""
-Key = tuple[str, int]
-"""What tells episodes of a log apart: the question's id and the number of the sample."""
+Key = tuple[str, str, int]
+"""What tells episodes of a log apart: data source, the question's id, the number of the sample."""
 
 EPISODES_A_BATCH = 16
 """Episodes between two writes to disk: what a killed run has to play again."""
@@ -66,7 +66,7 @@ class LoggedEpisode:
     """One episode, from its row to its scores."""
 
     id: str
-    """The question's stable id."""
+    """The question's stable id within its data source."""
     sample: int
     """Which of several samples of the same question, from 0."""
     data_source: str
@@ -106,7 +106,7 @@ class LoggedEpisode:
 
     @property
     def key(self) -> Key:
-        return self.id, self.sample
+        return self.data_source, self.id, self.sample
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain JSON types: boxes and regions' corners as numbers, sizes as [width, height]."""
@@ -161,7 +161,7 @@ def _turn_of(plain: Mapping[str, Any]) -> LoggedTurn:
 
 
 def read_episodes(path: Path) -> list[LoggedEpisode]:
-    """The episodes of a log, the last line of each (id, sample), in the order of their first lines.
+    """The episodes of a log, the last line of each key, in the order of their first lines.
 
     A last line without its line end was cut off by a killed writer and is left out. Raises FileNotFoundError, and
     ValueError naming file and line for a line that is no episode.

@@ -37,7 +37,7 @@ class Asked:
 
     @property
     def key(self) -> Key:
-        return self.row["extra_info"]["id"], self.sample
+        return self.row["data_source"], self.row["extra_info"]["id"], self.sample
 
 
 async def play_texts(row: Row, recipe: Recipe, texts: Iterable[str], source: str, stream: Stream) -> LoggedEpisode:
@@ -91,8 +91,8 @@ class Player:
             if self._tokens is None
             else TokenLedger(self._tokens, messages, episode.views, recipe.response_length)
         )
-        name, sample = asked.key
-        writer = ChatWriter(self._client, self._requests, ledger, messages, episode.views, f"{name}/{sample}")
+        name = "/".join(str(part) for part in asked.key)
+        writer = ChatWriter(self._client, self._requests, ledger, messages, episode.views, name)
         return episode, writer
 
 

@@ -98,6 +98,12 @@ def recipe_of(config: DictConfig, name: str) -> Recipe:
     )
 
 
+def validation_tables(file: Path) -> list[Path]:
+    """The tables a run's configuration validates on: `data.val_files`."""
+    named = _get(_from_file(file), "data.val_files", [])
+    return [Path(table) for table in ([named] if isinstance(named, str) else named)]
+
+
 def guess_recipe(model: Path) -> str:
     """The package's recipe for a model folder, by its config.json. Raises ValueError when none is known."""
     try:
@@ -116,7 +122,8 @@ def _by_name(name: str) -> DictConfig:
         with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base=None):
             return compose(overrides=[f"+medeyes={name}"])
     except HydraException as error:
-        raise ValueError(f"recipe {name!r}: {str(error).splitlines()[0]}") from error
+        known = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "medeyes").glob("*.yaml")))
+        raise ValueError(f"recipe {name!r} is unknown: name one of {known}, or a composed .yaml file") from error
 
 
 def _from_file(path: Path) -> DictConfig:

@@ -72,7 +72,7 @@ def test_a_half_written_line_is_cut_off_and_its_episode_not_done(tmp_path: Path)
     path.write_bytes(path.read_bytes()[:-20])
     assert [episode.sample for episode in read_episodes(path)] == [0]
     with EpisodeLog(path) as log:
-        assert log.done == {("q1", 0)}
+        assert log.done == {("phantom", "q1", 0)}
         log.append(replace(EPISODE, sample=1))
     assert [episode.sample for episode in read_episodes(path)] == [0, 1]
 
@@ -83,7 +83,7 @@ def test_a_failed_episode_is_not_done_and_its_second_try_counts(tmp_path: Path) 
         log.append(replace(EPISODE, error="refused"))
         log.append(replace(EPISODE, id="q2"))
     with EpisodeLog(path) as log:
-        assert log.done == {("q2", 0)}
+        assert log.done == {("phantom", "q2", 0)}
         log.append(EPISODE)
     assert [(episode.id, episode.error) for episode in read_episodes(path)] == [("q1", None), ("q2", None)]
 

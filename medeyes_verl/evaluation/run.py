@@ -1,0 +1,164 @@
+"""One evaluation, from tables to a log of episodes: what is left to ask, and under which settings it was begun.
+
+The output folder holds `settings.json`, all that the answers depend on, and `episodes.jsonl`. A second run into
+the same folder goes on where the first one stopped, but only under the same settings: two models in one log would
+be a figure about neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from medeyes_verl.data.atomic import write_json
+from medeyes_verl.data.row import read_rows
+from medeyes_verl.evaluation.client import ChatClient, Patience
+from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, read_episodes
+from medeyes_verl.evaluation.player import Asked, Player, Row, play_all
+from medeyes_verl.evaluation.recipe import Recipe
+from medeyes_verl.evaluation.tokens import PolicyTokens
+from medeyes_verl.evaluation.writers import Requests
+
+EPISODES = "episodes.jsonl"
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a policy answers."""
+
+    base_url: str
+    api_key: str | None = None
+    patience: Patience | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be asked."""
+
+    rows: Sequence[Row]
+    samples: int = 1
+    """Episodes a question."""
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every sample of every row; the samples of a question side by side, so that they share a prompt."""
+        return [Asked(row, sample) for row in self.rows for sample in range(self.samples)]
+
+    def left(self, output: Path) -> int:
+        """How many of them a log does not hold yet."""
+        log = output / EPISODES
+        done = {episode.key for episode in read_episodes(log) if episode.error is None} if log.exists() else set()
+        return sum(asked.key not in done for asked in self.asked)
+
+
+def read_tables(tables: Sequence[Path], limit: int | None = None) -> list[Row]:
+    """The rows of tables, the first `limit` of each. Raises ValueError where an id occurs twice."""
+    rows: list[Row] = []
+    seen: dict[tuple[str, str], Path] = {}
+    for table in tables:
+        for row in islice(read_rows(table), limit):
+            key = row["data_source"], row["extra_info"]["id"]
+            if key in seen:
+                raise ValueError(f"{table}: {key[0]} question {key[1]!r} is also in {seen[key]}; evaluate one of them")
+            seen[key] = table
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{', '.join(map(str, tables))}: no questions")
+    return rows
+
+
+def only_model(endpoint: Endpoint) -> str:
+    """The name of the one model an endpoint serves. Raises ValueError for none or several, EndpointError."""
+
+    async def ask() -> list[str]:
+        async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.patience) as client:
+            return await client.models()
+
+    names = asyncio.run(ask())
+    if len(names) != 1:
+        raise ValueError(f"{endpoint.base_url} serves {', '.join(names) or 'nothing'}: say which with --model")
+    return names[0]
+
+
+def settings_of(
+    *, model: str, recipe: Recipe, requests: Requests, tables: Sequence[Path], exact_budget: bool
+) -> dict[str, Any]:
+    """All that decides an answer, in plain JSON. Not among it: how many questions, samples and requests at once."""
+    game = asdict(recipe)
+    del game["serving"], game["image_root"]
+    return json.loads(
+        json.dumps(
+            {
+                "model": _model_stamp(model),
+                "recipe": game,
+                "sampling": asdict(requests.sampling),
+                "extensions": requests.extensions,
+                "exact_budget": exact_budget,
+                "tables": {table.name: hashlib.sha256(table.read_bytes()).hexdigest() for table in tables},
+            }
+        )
+    )
+
+
+def begin(output: Path, settings: Mapping[str, Any]) -> None:
+    """Make the output folder, or check that it was begun under the same settings. Raises ValueError."""
+    path = output / SETTINGS
+    if not path.exists():
+        if (output / EPISODES).exists():
+            raise ValueError(f"{output} holds episodes but no {SETTINGS}: choose another --output")
+        write_json(path, settings)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [key for key in settings if settings[key] != before.get(key)]
+    if changed:
+        raise ValueError(
+            f"{output} was begun with another {', '.join(changed)} (see {path}): choose another --output, or remove it"
+        )
+
+
+def evaluate(
+    endpoint: Endpoint,
+    requests: Requests,
+    recipe: Recipe,
+    work: Work,
+    output: Path,
+    *,
+    concurrency: int,
+    tokens: PolicyTokens | None = None,
+    on_episode: Callable[[LoggedEpisode], None] = lambda _: None,
+) -> list[LoggedEpisode]:
+    """Play what is not yet in the log of `output`; the episodes of `work`, those of earlier runs among them.
+
+    Raises EndpointError when the endpoint fails for good: what was played is in the log, and the same call goes on.
+    """
+    asked = work.asked
+
+    async def main() -> None:
+        with EpisodeLog(output / EPISODES) as log:
+            waiting = [each for each in asked if each.key not in log.done]
+
+            def keep(episode: LoggedEpisode) -> None:
+                log.append(episode)
+                on_episode(episode)
+
+            async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.patience, concurrency) as client:
+                player = Player(client, requests, recipe, tokens)
+                await play_all(player, waiting, concurrency, keep)
+
+    asyncio.run(main())
+    wanted = {each.key for each in asked}
+    return [episode for episode in read_episodes(output / EPISODES) if episode.key in wanted]
+
+
+def _model_stamp(model: str) -> dict[str, Any]:
+    """What tells a model folder from the same folder with other weights."""
+    folder = Path(model)
+    files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return {"name": model, "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}}

@@ -1,0 +1,156 @@
+"""A vLLM of our own for one evaluation: started on loopback for a model folder, ended with the evaluation.
+
+It is reached only with a key made for the occasion, so that no one else on the machine can use it, and it is ended
+by its process group: by leaving the context, and on Linux also by the kernel when this process is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import httpx
+
+from medeyes_verl.evaluation.client import EndpointError
+from medeyes_verl.evaluation.recipe import Serving
+
+SERVED_NAME = "policy"
+START_S = 900.0
+"""Longest wait for a server: a large model from a slow disk."""
+END_S = 20.0
+"""Longest wait for it to end when asked to; then it is killed."""
+KV_CACHE_CPU_BYTES = 2**30
+"""Where a recipe says nothing: a CPU's cache is resident memory, and vLLM would take half of all there is."""
+CPU_ENVIRONMENT = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # binding pins threads to cores that others may be using
+    "TORCH_COMPILE_DISABLE": "1",
+    "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),  # the server's other half reads pictures
+}
+"""Where the user has not said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """Where it is and how to be let in."""
+
+    base_url: str
+    api_key: str
+    pid: int
+
+
+def on_cpu() -> bool:
+    """Whether the installed vLLM is the build for CPUs."""
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def serve(model: str, serving: Serving, log: Path, *, pictures: int, concurrency: int) -> Iterator[RunningServer]:
+    """Start vLLM for `model`, yield when it answers, end it afterwards.
+
+    `pictures` is the most an episode may hold. What the server says goes to `log`. Raises EndpointError with its last
+    words when it does not come up.
+    """
+    port, key = _free_port(), secrets.token_urlsafe(24)
+    options = _options(serving, pictures, concurrency)
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model, "--host", "127.0.0.1"]
+    command += ["--port", str(port), *(part for name, value in options.items() for part in _option(name, value))]
+    environment = {**os.environ, "VLLM_API_KEY": key}
+    if on_cpu():
+        environment = CPU_ENVIRONMENT | environment
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+    try:
+        server = RunningServer(f"http://127.0.0.1:{port}/v1", key, process.pid)
+        _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log)
+        yield server
+    finally:
+        _end(process)
+
+
+def _options(serving: Serving, pictures: int, concurrency: int) -> dict[str, str]:
+    options = {
+        "served-model-name": SERVED_NAME,
+        "generation-config": "vllm",  # a model's own defaults for sampling are not training's
+        "limit-mm-per-prompt": json.dumps({"image": pictures}),
+        "max-num-seqs": str(concurrency),
+        "dtype": serving.dtype,
+        "tensor-parallel-size": str(serving.tensor_model_parallel_size),
+        "uvicorn-log-level": "warning",
+    }
+    if serving.max_model_len is not None:
+        options["max-model-len"] = str(serving.max_model_len)
+    if serving.enforce_eager:
+        options["enforce-eager"] = ""
+    if on_cpu():
+        options["kv-cache-memory-bytes"] = str(serving.kv_cache_memory_bytes or KV_CACHE_CPU_BYTES)
+    else:
+        options["gpu-memory-utilization"] = str(serving.gpu_memory_utilization)
+    return options
+
+
+def _option(name: str, value: str) -> list[str]:
+    return [f"--{name}", value] if value else [f"--{name}"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end_with_parent() -> None:
+    """In the child, before it becomes vLLM: have the kernel end it when this process dies by whatever cause."""
+    parent_death_signal = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise EndpointError(f"vLLM ended with code {process.returncode} while starting; see {log}:\n{_tail(log)}")
+        with suppress(httpx.TransportError):
+            if httpx.get(url, timeout=5.0).is_success:
+                return
+        time.sleep(0.5)
+    raise EndpointError(f"vLLM was not ready after {START_S:.0f} s; see {log}:\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 12) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end, then make its whole group end: the engine is a process of its own."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,8 @@
+"""Evaluate a policy: ``python scripts/evaluate.py SOURCE --data TABLE.parquet``, as ``medeyes-verl evaluate`` does."""
+
+import typer
+
+from medeyes_verl.cli_evaluate import evaluate
+
+if __name__ == "__main__":
+    typer.run(evaluate)
