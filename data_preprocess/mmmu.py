@@ -66,6 +66,8 @@ def _left_out(answer: str, options: tuple[str, ...], pictures: tuple[CellPicture
         return "answer withheld"
     if not pictures:
         return "no picture"
+    if len(options) == 1:
+        return "a single option"
     if options and answer not in LETTERS[: len(options)]:
         return f"answer {answer!r} is no letter of its options"
     return ""

@@ -48,9 +48,9 @@ def read(
         yield from simple_records(folder)
         return
     picture = place_of(root, ("imgs",), ("imgs.zip",))
-    for name, split in _FILES.items():
-        if (root / name).is_file():
-            yield from _questions(root / name, split, language, picture)
+    files = {split: name for name, split in _FILES.items() if (root / name).is_file()}
+    for split, name in files.items():
+        yield from _questions(root / name, split, language, picture)
 
 
 def _questions(path: Path, split: Split, language: Language, picture: Place) -> Iterator[Record]:

@@ -118,6 +118,8 @@ def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: 
     console = Console()
     try:
         folder = source_folder(source, benchmark.hub_files)
+        if settings.output.resolve().is_relative_to(folder.resolve()):
+            raise SourceError(f"--output {settings.output} lies inside the source; give a folder beside it")
         records = partial(benchmark.read, folder, **options)
         summary = prepare(benchmark.name, source, records, settings, console)
     except SourceError as error:

@@ -127,7 +127,9 @@ def _survey(
     total = sum(count.read for count in summary.splits.values())
     progress.update(task, total=total)
     if not total:
-        raise SourceError(f"{summary.source} holds no questions of {summary.data_source}")
+        raise SourceError(
+            f"{summary.source} holds no questions of {summary.data_source}; see --help for the layouts it knows"
+        )
     missing = [str(picture) for picture, present in seen.items() if not present]
     if missing and not settings.allow_missing:
         raise SourceError(

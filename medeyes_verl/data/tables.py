@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ SPLIT_NAMES: dict[str, Split] = {
     "validation": "val",
     "test": "test",
 }
-_SPLIT_FILE = re.compile(r"([a-z]+)(-\d+-of-\d+.*)?\.parquet")
 
 
 def table_rows(
@@ -31,15 +29,16 @@ def table_rows(
 ) -> Iterator[tuple[Split, Mapping[str, Any], tuple[CellPicture, ...]]]:
     """The rows of all parquet files under `folder`: their split, their text cells, and the pictures they have.
 
-    Pictures are not read. `<split>.parquet` and `<split>-00000-of-00002….parquet` are understood, in any subfolder.
+    Pictures are not read. Files are `<split>.parquet`, `<split>-00000-of-00002….parquet` or `<split>/0000.parquet`, in
+    any sub-folder; others are no questions.
 
     Raises SourceError when a file is damaged or lacks a column.
     """
-    files = [(path, match) for path in sorted(folder.rglob("*.parquet")) if (match := _SPLIT_FILE.fullmatch(path.name))]
-    for path, match in files:
-        if match[1] in SPLIT_NAMES:
+    for path in sorted(folder.rglob("*.parquet")):
+        split = SPLIT_NAMES.get(path.parent.name if path.stem.isdigit() else path.stem.split("-")[0])
+        if split:
             for row, pictures in _file_rows(path, columns, picture_columns):
-                yield SPLIT_NAMES[match[1]], row, pictures
+                yield split, row, pictures
 
 
 def simple_records(folder: Path) -> Iterator[Record]:

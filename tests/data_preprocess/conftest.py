@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from medeyes_verl.data.row import read_rows
+from medeyes_verl.doctor.inputs import table
 
 Encode = Callable[..., bytes]
 
@@ -63,6 +64,16 @@ def run() -> Callable[..., Result]:
         return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
 
     return invoke
+
+
+@pytest.fixture
+def assert_healthy() -> Callable[[Path], None]:
+    """`assert_healthy(file)`: what `medeyes-verl doctor --data` looks at is in order."""
+
+    def look(path: Path) -> None:
+        assert [finding for finding in table(path) if not finding.healthy] == []
+
+    return look
 
 
 @pytest.fixture

@@ -56,9 +56,11 @@ def by_subject(tables, tmp_path, snapshot):
     return tmp_path / "hub"
 
 
-def test_pictures_placeholders_and_options(by_subject, tmp_path, run, rows) -> None:
+def test_pictures_placeholders_and_options(by_subject, tmp_path, run, rows, assert_healthy) -> None:
     result = run(app, by_subject, tmp_path / "out")
     assert result.exit_code == 0, result.output
+    for split in ("train", "val"):
+        assert_healthy(tmp_path / "out" / f"{split}.parquet")
     [train] = rows(tmp_path / "out" / "train.parquet")
     assert train["extra_info"]["options"] == ["Yes", "Don't know"]
     assert train["reward_model"]["ground_truth"] == "B"

@@ -36,9 +36,11 @@ def archive(tmp_path, encode):
     return root.parent
 
 
-def test_the_archive_becomes_rows(archive, tmp_path, run, rows) -> None:
+def test_the_archive_becomes_rows(archive, tmp_path, run, rows, assert_healthy) -> None:
     result = run(app, archive, tmp_path / "out", "--drop-duplicates")
     assert result.exit_code == 0, result.output
+    for split in ("train", "test"):
+        assert_healthy(tmp_path / "out" / f"{split}.parquet")
     train = rows(tmp_path / "out" / "train.parquet")
     assert [row["reward_model"]["ground_truth"] for row in train] == ["necrosis", "no", "yes"]
     assert [row["extra_info"]["question_type"] for row in train] == ["open", "closed", "closed"]

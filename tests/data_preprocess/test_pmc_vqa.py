@@ -58,9 +58,11 @@ def version_2(tmp_path, encode):
     return folder
 
 
-def test_options_lose_their_letters_and_the_answer_is_one(version_1, tmp_path, run, rows) -> None:
+def test_options_lose_their_letters_and_the_answer_is_one(version_1, tmp_path, run, rows, assert_healthy) -> None:
     result = run(app, version_1, tmp_path / "out")
     assert result.exit_code == 0, result.output
+    for split in ("train", "test"):
+        assert_healthy(tmp_path / "out" / f"{split}.parquet")
     train = rows(tmp_path / "out" / "train.parquet")
     assert train[0]["extra_info"]["options"] == PLAIN
     assert [row["reward_model"]["ground_truth"] for row in train] == ["B", "C"]

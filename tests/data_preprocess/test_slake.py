@@ -62,9 +62,11 @@ def zipped(archive, tmp_path):
     return folder
 
 
-def test_english_alone_is_taken_and_the_rest_counted(archive, tmp_path, run, rows) -> None:
+def test_english_alone_is_taken_and_the_rest_counted(archive, tmp_path, run, rows, assert_healthy) -> None:
     result = run(app, archive, tmp_path / "out")
     assert result.exit_code == 0, result.output
+    for split in ("train", "test"):
+        assert_healthy(tmp_path / "out" / f"{split}.parquet")
     train = rows(tmp_path / "out" / "train.parquet")
     assert [(row["extra_info"]["id"], row["reward_model"]["ground_truth"]) for row in train] == [
         ("0", "MRI"),

@@ -54,9 +54,11 @@ def hub(tmp_path, encode, snapshot):
     return snapshot(tmp_path / "hub", tables)
 
 
-def test_the_archive_becomes_rows(archive, tmp_path, run, rows) -> None:
+def test_the_archive_becomes_rows(archive, tmp_path, run, rows, assert_healthy) -> None:
     result = run(app, archive, tmp_path / "out")
     assert result.exit_code == 0, result.output
+    for split in ("train", "test"):
+        assert_healthy(tmp_path / "out" / f"{split}.parquet")
     train, test = rows(tmp_path / "out" / "train.parquet"), rows(tmp_path / "out" / "test.parquet")
     assert [row["extra_info"]["id"] for row in train] == ["0", "1", "2"]
     assert [row["reward_model"]["ground_truth"] for row in train] == ["Yes", "4", "lungs bony thorax"]
@@ -186,3 +188,43 @@ def test_every_real_answer_scores_against_itself(real_data) -> None:
     assert len(records) == 2248
     wrong = [record for record in records if not is_correct(record.answer, record.answer, record.question_type)]
     assert wrong == []
+
+
+def test_a_converted_layout_is_understood(hub, tmp_path, run, comparable) -> None:
+    assert run(app, hub, tmp_path / "a").exit_code == 0
+    for path in (hub / "data").iterdir():
+        folder = tmp_path / "converted" / "default" / path.name.split("-")[0]
+        folder.mkdir(parents=True)
+        path.rename(folder / "0000.parquet")
+    assert run(app, tmp_path / "converted", tmp_path / "b").exit_code == 0
+    assert comparable(tmp_path / "a" / "train.parquet") == comparable(tmp_path / "b" / "train.parquet")
+
+
+def test_output_inside_the_source_is_refused(hub, run) -> None:
+    result = run(app, hub, hub / "out")
+    assert result.exit_code == 1
+    assert "lies inside the source" in result.output
+
+
+def test_a_hub_id_is_downloaded(hub, tmp_path, run, monkeypatch) -> None:
+    asked = []
+
+    def download(name, **options):
+        asked.append((name, options))
+        return str(hub)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    result = run(app, "flaviagiammarino/vqa-rad", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert asked == [("flaviagiammarino/vqa-rad", {"repo_type": "dataset", "allow_patterns": ["*"]})]
+
+
+def test_a_hub_that_cannot_be_reached_is_named(tmp_path, run, monkeypatch) -> None:
+    def download(name, **options):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    result = run(app, "flaviagiammarino/vqa-rad", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "could not be had from the Hugging Face hub: no route" in result.output
+    assert "is no folder" in run(app, "/nowhere/at/all", tmp_path / "out").output
