@@ -1,0 +1,279 @@
+"""How fast experts are made and found: ratios within one run, and how they grow with size.
+
+    python scripts/bench_experts.py sampler     trajectories per second and core, annotation oracle
+    python scripts/bench_experts.py endpoint    our client's share of what a bare load generator gets from a server
+    python scripts/bench_experts.py store       lookups per second and memory per worker, by number of trajectories
+
+Each prints a line of JSON a measurement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from PIL import Image
+
+from medeyes_verl.data.row import Region
+from medeyes_verl.expert.build import build
+from medeyes_verl.expert.oracles.annotations import AnnotationOracle
+from medeyes_verl.expert.oracles.client import HttpSettings
+from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
+from medeyes_verl.expert.question import Question
+from medeyes_verl.expert.sampler import PRESETS, sample
+from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
+from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
+from medeyes_verl.gaze.crop import PixelBounds
+from medeyes_verl.gaze.geometry import Box, Size
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+PER_QUESTION = 6
+
+
+@app.command()
+def sampler(questions: Annotated[int, typer.Option(help="how many, for each preset")] = 1_000) -> None:
+    """GRN, CVS, checks and the store's write: trajectories per second of processor time."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "p.png"
+        picture.touch()
+        asked = list(_questions(questions, str(picture), Size(448, 448)))
+        for name, settings in PRESETS.items():
+            oracle = AnnotationOracle(settings.episode.view, settings.episode.crop)
+            start = time.process_time()
+            with StoreWriter(Path(folder) / name) as writer:
+                counts = asyncio.run(
+                    build(asked, lambda each: sample(each, oracle, settings, 0, _is_right), writer)  # noqa: B023
+                )
+            seconds = time.process_time() - start
+            _say("sampler", preset=name, trajectories=counts.trajectories, per_second=counts.trajectories / seconds,
+                 shortfall=counts.shortfall)  # fmt: skip
+
+
+@app.command()
+def endpoint(
+    latency: Annotated[float, typer.Option(help="seconds a request takes the server")] = 0.2,
+    slots: Annotated[int, typer.Option(help="requests the server works on at once")] = 16,
+    seconds: Annotated[float, typer.Option(help="length of each of the two measurements")] = 8.0,
+    side: Annotated[int, typer.Option(help="of the pictures sent, in pixels")] = 336,
+    rounds: Annotated[int, typer.Option(help="alternations of the two")] = 3,
+) -> None:
+    """A server in a process of its own that answers after a fixed time, asked by us and by a bare loop in turn."""
+    port = multiprocessing.get_context("spawn").Queue()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(port, latency, slots), daemon=True)
+    server.start()
+    try:
+        url = f"http://127.0.0.1:{port.get(timeout=60)}/v1/chat/completions"
+        with tempfile.TemporaryDirectory() as folder:
+            picture = Path(folder) / "p.png"
+            Image.effect_noise((1024, 1024), 60).save(picture)
+            for _ in range(rounds):
+                bare = asyncio.run(_bare_load(url, slots, seconds, side))
+                ours = asyncio.run(_our_load(url, slots, seconds, side, str(picture)))
+                _say("endpoint", bare_per_second=bare, ours_per_second=ours, share=ours / bare, ceiling=slots / latency)
+    finally:
+        server.terminate()
+        server.join()
+
+
+@app.command()
+def store(
+    sizes: Annotated[list[int] | None, typer.Option("--trajectories", help="may be given again")] = None,
+    workers: int = 8,
+    seconds: float = 4.0,
+) -> None:
+    """Random lookups from several processes over stores of growing size."""
+    for size in sizes or [10_000, 100_000, 1_000_000]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "store"
+            start = time.perf_counter()
+            _fill(path, size // PER_QUESTION)
+            written = time.perf_counter() - start
+            files = [each.stat().st_size for each in path.glob("segment-*")]
+            context = multiprocessing.get_context("spawn")
+            results = context.Queue()
+            readers = [
+                context.Process(target=_look_up, args=(path, size // PER_QUESTION, seconds, seed, results))
+                for seed in range(workers)
+            ]
+            for reader in readers:
+                reader.start()
+            found = [results.get(timeout=300) for _ in readers]
+            for reader in readers:
+                reader.join()
+            _say(
+                "store", trajectories=size, megabytes=sum(files) / 1e6, segments=len(files),
+                written_per_second=size / written, workers=workers,
+                lookups_per_second=sum(each["lookups"] for each in found) / seconds,
+                misses_per_second=sum(each["misses"] for each in found) / found[0]["miss_seconds"],
+                open_ms=1e3 * max(each["open"] for each in found),
+                private_megabytes=max(each["private"] for each in found) / 1e6,
+                shared_megabytes=max(each["shared"] for each in found) / 1e6,
+            )  # fmt: skip
+
+
+def _questions(count: int, picture: str, size: Size) -> Iterator[Question]:
+    rng = random.Random(0)
+    for number in range(count):
+        boxes = []
+        for _ in range(2):
+            side, x, y = rng.uniform(56, 80), rng.uniform(0, 360), rng.uniform(0, 360)
+            boxes.append(Box(x, y, x + side, y + side))
+        regions = (Region(boxes[0], "ring", target=True), Region(boxes[1], "decoy"))
+        yield Question(f"q{number}", "What is the lesion?", "open", "ring", (), (picture,), (size,), regions)
+
+
+def _is_right(question: Question, answer: str) -> bool:
+    return answer == question.ground_truth
+
+
+def _serve(port: Any, latency: float, slots: int) -> None:
+    """The smallest server that holds a request for `latency` seconds, `slots` of them at a time."""
+    located = {
+        "thought": "x",
+        "regions": [{"image": 1, "bbox_2d": [28, 28, 112, 112], "label": "a", "confidence": 0.5}],
+    }
+    assessed, answered = {"thought": "x", "label": "a", "confidence": 0.55}, {"thought": "x", "answer": "ring"}
+
+    def body(request: bytes) -> bytes:
+        said = located if b'\\"regions\\"' in request else answered if b'\\"answer\\"' in request else assessed
+        return json.dumps({"choices": [{"message": {"content": json.dumps(said)}}], "usage": {}}).encode()
+
+    async def main() -> None:
+        free = asyncio.Semaphore(slots)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while head := await reader.readuntil(b"\r\n\r\n"):
+                    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                    request = await reader.readexactly(length)
+                    async with free:
+                        await asyncio.sleep(latency)
+                    reply = body(request)
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(reply) + reply)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 26, backlog=1024)
+        port.put(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+async def _bare_load(url: str, slots: int, seconds: float, side: int) -> float:
+    """Requests per second of a loop that posts one ready-made payload as often as it can."""
+    payload = json.dumps({"messages": [{"content": "x" * (side * side // 3)}], "regions": "regions"}).encode()
+    return await _load(lambda client: client.post(url, content=payload), 2 * slots, seconds)
+
+
+async def _load(post: Callable[[httpx.AsyncClient], Any], concurrency: int, seconds: float) -> float:
+    done, end = 0, time.perf_counter() + seconds
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=concurrency)) as client:
+
+        async def loop() -> None:
+            nonlocal done
+            while time.perf_counter() < end:
+                await post(client)
+                done += 1
+
+        start = time.perf_counter()
+        await asyncio.gather(*(loop() for _ in range(concurrency)))
+        return done / (time.perf_counter() - start)
+
+
+async def _our_load(url: str, slots: int, seconds: float, side: int, picture: str) -> float:
+    """Requests per second of a whole build: pictures cut and encoded, replies read, walks made, nothing cached."""
+    settings = EndpointSettings(
+        HttpSettings(url, concurrency=2 * slots), "expert", bounds=PixelBounds(max_pixels=side**2)
+    )
+    oracle = EndpointOracle(settings)
+    end = time.perf_counter() + seconds
+
+    def until_then() -> Iterator[Question]:
+        for number in range(1_000_000):
+            if time.perf_counter() > end:
+                return
+            yield Question(f"q{number}", f"{number}?", "open", "ring", (), (picture,), (Size(1024, 1024),))
+
+    with tempfile.TemporaryDirectory() as folder, StoreWriter(Path(folder) / "s") as writer:
+        start = time.perf_counter()
+        one_walk = replace(PRESETS["paper"], n=1)
+        await build(until_then(), lambda each: sample(each, oracle, one_walk, 0, _is_right), writer, 4 * slots)
+        rate = oracle.client.spent.requests / (time.perf_counter() - start)
+    await oracle.close()
+    return rate
+
+
+def _fill(path: Path, questions: int) -> None:
+    """A store of `questions` questions; the trajectories are alike, the ids are not."""
+    rng = random.Random(0)
+    with StoreWriter(path, commit_entries=32_768, commit_seconds=1e9) as writer:
+        for number in range(questions):
+            expert_id = f"pmc_vqa-train-{number}"
+            made = []
+            for _ in range(PER_QUESTION):
+                steps = tuple(
+                    ExpertStep("I look closer at the upper left of the picture.", Box(x, x, x + 100, x + 120), 1, 0.5)
+                    for x in (rng.randrange(400) for _ in range(3))
+                )
+                made.append(Trajectory(expert_id, steps, "That settles it.", "B", True, "grn_cvs"))
+            writer.add(expert_id, made, {"maker": "grn_cvs", "shortfall": 0})
+
+
+def _look_up(path: Path, questions: int, seconds: float, seed: int, results: Any) -> None:
+    rng = random.Random(seed)
+    before = _memory()
+    start = time.perf_counter()
+    reader = TrajectoryStore(path)
+    opened = time.perf_counter() - start
+    lookups = misses = 0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(100):
+            assert len(reader.get(f"pmc_vqa-train-{rng.randrange(questions)}")) == PER_QUESTION
+        lookups += 100
+    after = _memory()
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds / 4:
+        for _ in range(100):
+            assert reader.get(f"unknown-{rng.randrange(questions)}") == []
+        misses += 100
+    results.put(
+        {
+            "lookups": lookups,
+            "misses": misses,
+            "miss_seconds": seconds / 4,
+            "open": opened,
+            "private": after["private"] - before["private"],
+            "shared": after["shared"] - before["shared"],
+        }
+    )
+
+
+def _memory() -> dict[str, int]:
+    """Private (anonymous) and file-backed resident bytes of this process."""
+    kilobytes = {"RssAnon": 0, "RssFile": 0}
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name in kilobytes:
+            kilobytes[name] = int(value.split()[0])
+    return {"private": kilobytes["RssAnon"] * 1024, "shared": kilobytes["RssFile"] * 1024}
+
+
+def _say(name: str, **figures: float | str) -> None:
+    rounded = {key: value if isinstance(value, str) else round(value, 3) for key, value in figures.items()}
+    print(json.dumps({"bench": name, **rounded}), flush=True)
+
+
+if __name__ == "__main__":
+    app()
