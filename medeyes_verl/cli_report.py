@@ -34,18 +34,16 @@ def report(
     cards: Annotated[int, typer.Option(min=0, max=500, help="most questions in the gallery")] = 60,
 ) -> None:
     """Write one HTML file about a run, or about several: curves, tables, and what the policy looked at."""
-    from medeyes_verl.evaluation.recipe import Recipe, read_recipe
+    from medeyes_verl.evaluation.recipe import read_recipe
     from medeyes_verl.evaluation.report.page import write_report
-    from medeyes_verl.evaluation.run_folder import run_recipe
+    from medeyes_verl.evaluation.run_folder import run_rules
     from medeyes_verl.gaze.settings import EpisodeSettings
 
     folders = runs or [QUICKSTART]
     with clear_errors():
-        told: Recipe | None = read_recipe(recipe) if recipe else run_recipe(folders[0])
+        rules = read_recipe(recipe).rules if recipe else run_rules(folders[0])
         target = output or folders[0] / "report.html"
-        held = write_report(
-            folders, target, told.rules if told else EpisodeSettings(), experts=experts, most_cards=cards
-        )
+        held = write_report(folders, target, rules or EpisodeSettings(), experts=experts, most_cards=cards)
     size = target.stat().st_size / 1e6
     console.print(f"{escape(str(target))}: {held}, {size:.1f} MB", highlight=False)
     console.print("It holds the pictures it shows: pass it on only where the data may go.", highlight=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from medeyes_verl.data.row import read_rows
 from medeyes_verl.evaluation.export import exported_policy
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
+from medeyes_verl.evaluation.run import SETTINGS
+from medeyes_verl.gaze.settings import EpisodeSettings
 
 TINY_POLICY = "tiny_policy"
 """The policy that quickstart trains from, in the run's folder."""
@@ -22,6 +26,17 @@ def run_recipe(run: Path) -> Recipe | None:
     """The recipe the run was trained by; None where its folder does not tell."""
     file = recipe_file(run)
     return None if file is None else read_recipe(file)
+
+
+def run_rules(folder: Path) -> EpisodeSettings | None:
+    """The rules of a training run's episodes, or of an evaluation's; None where its folder does not tell."""
+    recipe = run_recipe(folder)
+    if recipe is not None:
+        return recipe.rules
+    settings = folder / SETTINGS
+    if not settings.is_file():
+        return None
+    return EpisodeSettings.from_mapping(json.loads(settings.read_text(encoding="utf-8"))["recipe"]["rules"])
 
 
 def policy_and_recipe(path: Path) -> tuple[Path, Recipe]:
@@ -42,7 +57,5 @@ def policy_and_recipe(path: Path) -> tuple[Path, Recipe]:
 
 def first_row(run: Path) -> dict[str, Any] | None:
     """The first validation question of the run's data; None where there is none."""
-    from medeyes_verl.data.row import read_rows
-
     table = run / "data" / "val.parquet"
     return next(read_rows(table), None) if table.is_file() else None

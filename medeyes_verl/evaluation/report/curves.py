@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medeyes_verl.evaluation.report.run import Run, Steps
+from medeyes_verl.evaluation.report.runs import Run, Steps
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 """One for each line of a panel when colours tell runs apart."""

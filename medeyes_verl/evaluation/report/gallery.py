@@ -18,7 +18,7 @@ from PIL import Image
 from medeyes_verl.evaluation.episode_log import LoggedEpisode
 from medeyes_verl.evaluation.figure import box_words, truth_in_words
 from medeyes_verl.evaluation.report.expert_play import expert_episode
-from medeyes_verl.evaluation.report.run import Run
+from medeyes_verl.evaluation.report.runs import Run
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.gaze.crop import crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box

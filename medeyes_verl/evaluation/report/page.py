@@ -23,8 +23,8 @@ from medeyes_verl.data.atomic import write_bytes
 from medeyes_verl.drawing import GAZE_COLOURS
 from medeyes_verl.evaluation.report.curves import charts
 from medeyes_verl.evaluation.report.gallery import MOST_CARDS, gallery
-from medeyes_verl.evaluation.report.run import read_runs
-from medeyes_verl.evaluation.report.tables import before_and_after, episode_table
+from medeyes_verl.evaluation.report.runs import read_runs
+from medeyes_verl.evaluation.report.tables import EPISODE_COLUMNS, before_and_after, episode_table
 from medeyes_verl.gaze.settings import EpisodeSettings
 
 PACKAGE = "medeyes_verl.evaluation.report"
@@ -56,6 +56,7 @@ def write_report(
         traces=[chart.traces for _, drawn in groups for chart in drawn],
         changes=before_and_after(runs),
         scores=episode_table(runs),
+        episode_columns=EPISODE_COLUMNS,
         gallery=shown,
         gaze_colours=["#%02x%02x%02x" % colour for colour in GAZE_COLOURS],
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medeyes_verl.evaluation.episode_log import LoggedEpisode
-from medeyes_verl.evaluation.report.run import Run
+from medeyes_verl.evaluation.report.runs import Run
+from medeyes_verl.evaluation.summary import QUESTION_TYPES, Figures, summarise
+from medeyes_verl.evaluation.tables import accuracy
 
 _VALIDATED = (
-    ("accuracy", r"val-core/(.+)/acc/mean@(\d+)"),
-    ("reward", r"val-aux/(.+)/reward/mean@(\d+)"),
-    ("format valid", r"val-aux/(.+)/r_grammar/mean@(\d+)"),
-    ("gazes", r"val-aux/(.+)/gazes/mean@(\d+)"),
+    ("accuracy", r"val-core/(.+)/acc/mean@\d+"),
+    ("reward", r"val-aux/(.+)/reward/mean@\d+"),
+    ("format valid", r"val-aux/(.+)/r_grammar/mean@\d+"),
+    ("gazes", r"val-aux/(.+)/gazes/mean@\d+"),
+)
+EPISODE_COLUMNS = (
+    *QUESTION_TYPES,
+    "overall",
+    "format valid",
+    "gazes",
+    "no gaze",
+    "best IoU",
+    "target covered",
+    "broken off",
 )
 
 
@@ -32,19 +43,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One log's episodes of one benchmark. Shares are None where there was nothing to share."""
+    """One log's episodes of one benchmark and split."""
 
     label: str
     source: str
-    episodes: int
-    overall: float | None
-    closed: float | None
-    multiple_choice: float | None
-    open: float | None
-    well_formed: float | None
-    gazes: float | None
-    no_gaze: float | None
-    errors: int
+    questions: int
+    cells: tuple[str, ...]
+    """One for each of EPISODE_COLUMNS."""
 
 
 def before_and_after(runs: Sequence[Run]) -> list[Change]:
@@ -61,33 +66,29 @@ def before_and_after(runs: Sequence[Run]) -> list[Change]:
 
 
 def episode_table(runs: Sequence[Run]) -> list[ScoreRow]:
-    """A row for each benchmark in each log; accuracies of question types are kept apart. Experts are left out."""
+    """A row for each benchmark and split in each log; accuracies of question types apart. Experts are left out."""
     rows = []
     for episode_set in (each for run in runs for each in run.episode_sets):
         own = [episode for episode in episode_set.episodes if episode.stream != "expert"]
-        for source in sorted({episode.data_source for episode in own}):
-            rows.append(_score_row(episode_set.label, source, [e for e in own if e.data_source == source]))
+        for source, benchmark in summarise(own).items():
+            overall = benchmark["overall"]
+            cells = _cells(benchmark["question_type"], overall)
+            rows.append(ScoreRow(episode_set.label, source, overall["questions"], cells))
     return rows
 
 
-def _score_row(label: str, source: str, episodes: Sequence[LoggedEpisode]) -> ScoreRow:
-    def accuracy(question_type: str) -> float | None:
-        return _mean([e for e in episodes if e.question_type == question_type], lambda e: e.scores.acc)
-
-    return ScoreRow(
-        label=label,
-        source=source,
-        episodes=len(episodes),
-        overall=_mean(episodes, lambda e: e.scores.acc),
-        closed=accuracy("closed"),
-        multiple_choice=accuracy("multiple_choice"),
-        open=accuracy("open"),
-        well_formed=_mean(episodes, lambda e: float(e.record.well_formed)),
-        gazes=_mean(episodes, lambda e: float(len(e.record.boxes))),
-        no_gaze=_mean(episodes, lambda e: float(not e.record.boxes)),
-        errors=sum(episode.error is not None for episode in episodes),
+def _cells(by_type: dict[str, Figures], overall: Figures) -> tuple[str, ...]:
+    return (
+        *(accuracy(by_type[kind]) if kind in by_type else "–" for kind in QUESTION_TYPES),
+        accuracy(overall),
+        f"{100 * overall['format_valid']:.1f}",
+        f"{overall['gazes']:.2f}",
+        f"{100 * overall['no_gaze']:.1f}",
+        _optional(overall["best_iou"]),
+        _optional(overall["best_coverage"]),
+        str(overall["broken_off"]),
     )
 
 
-def _mean(episodes: Sequence[LoggedEpisode], value: Callable[[LoggedEpisode], float]) -> float | None:
-    return sum(map(value, episodes)) / len(episodes) if episodes else None
+def _optional(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
