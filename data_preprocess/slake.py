@@ -58,17 +58,18 @@ def _questions(path: Path, split: Split, language: Language, picture: Place) -> 
         answer_type = str(entry["answer_type"]).strip()
         if answer_type not in ("CLOSED", "OPEN"):
             raise SourceError(f"{path}: entry {number} has answer_type {answer_type!r}; known are CLOSED and OPEN")
+        name = str(entry["img_name"])
         wanted = language in ("all", entry["q_lang"])
         yield make_record(
             split,
             entry["question"],
             entry["answer"],
-            (picture(entry["img_name"]),),
+            (picture(name),),
             id=str(entry["qid"]),
             answer_type=cast(AnswerType, answer_type),
             modality=entry["modality"],
             location=entry["location"],
-            regions=_regions(picture(str(PurePosixPath(entry["img_name"]).with_name(_BOXES)))) if wanted else (),
+            regions=_regions(picture(str(PurePosixPath(name).with_name(_BOXES)))) if wanted else (),
             left_out="" if wanted else f"question in language {entry['q_lang']!r}",
         )
 

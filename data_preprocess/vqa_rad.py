@@ -49,7 +49,7 @@ def _archive(folder: Path) -> Iterator[Record]:
             _SPLITS[entry["phrase_type"]],
             entry["question"],
             entry["answer"],
-            (picture(entry["image_name"]),),
+            (picture(str(entry["image_name"])),),
             id=str(entry["qid"]),
             answer_type=cast(AnswerType, answer_type),
             organ=entry["image_organ"],

@@ -66,6 +66,10 @@ def scored_as(answer: str, answer_type: AnswerType | None = None) -> QuestionTyp
     return "closed" if answer_type == "CLOSED" or answer.lower().strip(" .") in ("yes", "no") else "open"
 
 
+def _label(value: object) -> str | None:
+    return None if value is None else tidy(value)[0]
+
+
 def make_record(
     split: Split,
     question: object,
@@ -74,9 +78,9 @@ def make_record(
     *,
     id: str = "",
     answer_type: AnswerType | None = None,
-    organ: str | None = None,
-    modality: str | None = None,
-    location: str | None = None,
+    organ: object = None,
+    modality: object = None,
+    location: object = None,
     regions: tuple[Region, ...] = (),
     left_out: str = "",
 ) -> Record:
@@ -93,9 +97,9 @@ def make_record(
         pictures=pictures,
         id=id,
         answer_type=answer_type,
-        organ=organ,
-        modality=modality,
-        location=location,
+        organ=_label(organ),
+        modality=_label(modality),
+        location=_label(location),
         regions=regions,
         notes=tuple(f"question: {note}" for note in question_notes) + tuple(f"answer: {note}" for note in answer_notes),
         left_out=left_out,

@@ -99,6 +99,9 @@ class Summary:
             console.print(f"tidied: {times} × {note}")
         for leak in self.leaks:
             console.print(("[yellow]leak[/]: " if leak.shared_pictures else "no leak: ") + leak.sentence())
+        if self.leaks_written != self.leaks:
+            for leak in self.leaks_written:
+                console.print("as written: " + leak.sentence())
         if self.near_copies:
             bits = self.near_copies[0].bits
             console.print(f"near-copies of images across splits: {len(self.near_copies)}, the nearest by {bits} bits")
