@@ -92,7 +92,11 @@ def _listed(value: object, name: str) -> list[str]:
     return [str(item) for item in value]
 
 
-app = make_app(Benchmark("mmmu_health", read, "MMMU/MMMU", tuple(f"{subject}/*.parquet" for subject in SUBJECTS)))
+def _hub_files() -> tuple[str, ...]:
+    return tuple(f"{subject}/*.parquet" for subject in SUBJECTS)
+
+
+app = make_app(Benchmark("mmmu_health", read, "MMMU/MMMU", _hub_files))
 
 if __name__ == "__main__":
     app()

@@ -41,12 +41,12 @@ def read(
 ) -> Iterator[Record]:
     """The questions of a folder in either form."""
     if version == "auto":
-        version = "2" if (folder / "train_2.csv").is_file() else "1"
+        version = "2" if (folder / "train_2.csv").is_file() and not clean_test else "1"
     suffix = "_2" if version == "2" else ""
     files: dict[str, Split] = {f"train{suffix}.csv": "train", f"test{suffix}.csv": "test"}
     if clean_test:
         if version == "2":
-            raise SourceError("only version 1 has a clean test split; add --version 1 or drop --clean-test")
+            raise SourceError("only version 1 has a clean test split; drop --version 2 or --clean-test")
         files = {"train.csv": "train", "test_clean.csv": "test"}
     present = {name: split for name, split in files.items() if (folder / name).is_file()}
     picture = place_of(folder, (f"images{suffix}", "figures"), (f"images{suffix}.zip",))
@@ -130,7 +130,12 @@ def _right_letter(row: Mapping[str, str | None], options: tuple[str, ...]) -> st
     return None
 
 
-app = make_app(Benchmark("pmc_vqa", read, "RadGenome/PMC-VQA", ("*.csv", "*.zip", "*.parquet")))
+def _hub_files(version: Version, clean_test: bool) -> tuple[str, ...]:
+    """The hub holds both versions, 21 GB of pictures; what is not asked for is not downloaded."""
+    return ("train.csv", "test*.csv", "images.zip") if version == "1" or clean_test else ("*_2.csv", "images_2.zip")
+
+
+app = make_app(Benchmark("pmc_vqa", read, "RadGenome/PMC-VQA", _hub_files))
 
 if __name__ == "__main__":
     app()

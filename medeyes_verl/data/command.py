@@ -28,6 +28,10 @@ _CORES = len(os.sched_getaffinity(0))
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+def _everything(**_: Any) -> tuple[str, ...]:
+    return ("*",)
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """A benchmark to prepare.
@@ -36,13 +40,13 @@ class Benchmark:
         name: the `data_source` of its rows.
         read: `read(folder, *, own options)`, yields records.
         hub_id: where the Hugging Face hub has it; named in the help.
-        hub_files: glob patterns of what is needed of that.
+        hub_files: from the benchmark's own options to glob patterns of what is needed of that.
     """
 
     name: str
     read: Reader
     hub_id: str
-    hub_files: tuple[str, ...] = ("*",)
+    hub_files: Callable[..., tuple[str, ...]] = _everything
 
 
 def make_app(benchmark: Benchmark) -> typer.Typer:
@@ -117,7 +121,7 @@ def make_app(benchmark: Benchmark) -> typer.Typer:
 def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: dict[str, Any]) -> None:
     console = Console()
     try:
-        folder = source_folder(source, benchmark.hub_files)
+        folder = source_folder(source, benchmark.hub_files(**options))
         if settings.output.resolve().is_relative_to(folder.resolve()):
             raise SourceError(f"--output {settings.output} lies inside the source; give a folder beside it")
         records = partial(benchmark.read, folder, **options)

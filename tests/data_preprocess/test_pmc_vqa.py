@@ -108,7 +108,7 @@ def test_all_forms_give_equal_rows(version_1, version_2, version, tmp_path, run,
 def test_the_clean_test_split_is_an_option_of_version_1(version_1, version_2, tmp_path, run, rows) -> None:
     assert run(app, version_1, tmp_path / "out", "--clean-test").exit_code == 0
     assert rows(tmp_path / "out" / "test.parquet")[0]["extra_info"]["question"] == "Really what?"
-    result = run(app, version_2, tmp_path / "out", "--clean-test")
+    result = run(app, version_2, tmp_path / "out", "--clean-test", "--version", "2")
     assert result.exit_code == 1
     assert "only version 1 has a clean test split" in result.output
 
@@ -180,3 +180,24 @@ def test_missing_entries_are_named_before_any_work(version_1, tmp_path, run, enc
     assert result.exit_code == 1
     assert "1 of 2 pictures of 1 questions are missing" in result.output
     assert "images.zip:PMC2_F1.jpg" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "patterns"),
+    [
+        ((), ["*_2.csv", "images_2.zip"]),
+        (("--version", "2"), ["*_2.csv", "images_2.zip"]),
+        (("--version", "1"), ["train.csv", "test*.csv", "images.zip"]),
+        (("--clean-test",), ["train.csv", "test*.csv", "images.zip"]),
+    ],
+)
+def test_only_the_version_that_is_asked_for_is_downloaded(tmp_path, run, monkeypatch, options, patterns) -> None:
+    asked = []
+
+    def download(name, **settings):
+        asked.append(settings["allow_patterns"])
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert run(app, "RadGenome/PMC-VQA", tmp_path / "out", *options).exit_code == 1
+    assert asked == [patterns]
