@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from medeyes_verl.data.row import read_rows
 
 console = Console()
 
@@ -49,6 +53,46 @@ def report(
     console.print("It holds the pictures it shows: pass it on only where the data may go.", highlight=False)
 
 
+def demo(
+    source: Annotated[str, typer.Argument(help="a run, a model folder, or an endpoint (http://…/v1)")] = str(QUICKSTART),
+    image: Annotated[list[Path] | None, typer.Option(help="a picture; may be given again")] = None,
+    question: Annotated[str | None, typer.Option(help="default: the first validation question of the run")] = None,
+    web: Annotated[bool, typer.Option(help="a page on this machine instead of the terminal")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the page")] = 7860,
+    recipe: Annotated[str | None, typer.Option(help="rules of the game; default: the run's own")] = None,
+    model: Annotated[str | None, typer.Option(help="the model's name at the endpoint; default: its only one")] = None,
+    plain: Annotated[bool, typer.Option(help="for an endpoint: send only OpenAI's own fields")] = False,
+) -> None:
+    """Ask a policy one question about one picture and watch where it looks. An endpoint's key: MEDEYES_API_KEY."""
+    from medeyes_verl.evaluation.demo import open_stage, read_picture
+    from medeyes_verl.evaluation.sources import find_source
+
+    async def run() -> None:
+        async with open_stage(found, model=model, api_key=os.environ.get("MEDEYES_API_KEY"), plain=plain) as stage:
+            if web:
+                from medeyes_verl.evaluation.demo_web import Example, serve_demo
+
+                console.print(f"http://127.0.0.1:{port} (only from this machine; end with Ctrl-C)", highlight=False)
+                await serve_demo(stage, port, Example(pictures, asked, truth) if pictures and truth else None)
+                return
+            from medeyes_verl.evaluation.demo_terminal import show_episode
+
+            await show_episode(console, stage, pictures, asked, truth)
+
+    with clear_errors():
+        found = find_source(source, recipe, (), None, None)
+        pictures = [read_picture(path) for path in image or ()]
+        truth: str | None = None
+        asked = question or ""
+        if not pictures and found.tables:
+            row = next(read_rows(found.tables[0]))
+            pictures = [read_picture(Path(path)) for path in row["images"]]
+            asked, truth = question or row["extra_info"]["question"], row["reward_model"]["ground_truth"]
+        if not web and not (pictures and asked):
+            raise ValueError("a picture and a question are needed: --image FILE --question TEXT")
+        asyncio.run(run())
+
+
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="a run, its checkpoints, one global_step_N, or its actor folder")],
     target: Annotated[Path | None, typer.Argument(help="the folder to write; default: export/global_step_N beside")] = None,
@@ -65,5 +109,5 @@ def export(
 
 def add_commands(app: typer.Typer) -> None:
     """Give a command line the three commands."""
-    for command in (report, export):
+    for command in (report, demo, export):
         app.command()(command)

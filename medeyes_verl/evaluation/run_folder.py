@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from medeyes_verl.data.row import read_rows
 from medeyes_verl.evaluation.export import exported_policy
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
 from medeyes_verl.evaluation.run import SETTINGS
@@ -53,9 +51,3 @@ def policy_and_recipe(path: Path) -> tuple[Path, Recipe]:
     else:
         raise ValueError(f"{path} is neither a model folder nor a run with checkpoints")
     return model, run_recipe(path) or read_recipe(guess_recipe(model))
-
-
-def first_row(run: Path) -> dict[str, Any] | None:
-    """The first validation question of the run's data; None where there is none."""
-    table = run / "data" / "val.parquet"
-    return next(read_rows(table), None) if table.is_file() else None

@@ -24,6 +24,7 @@ from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.evaluation.figure import episode_array
 from medeyes_verl.evaluation.player import play_texts
 from medeyes_verl.evaluation.recipe import Recipe, recipe_of
+from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.settings import rollout_settings
 
 logger = logging.getLogger(__name__)
@@ -82,13 +83,18 @@ def logged_episodes(rows: Sequence[dict[str, Any]], recipe: Recipe, tokenizer: A
     """The rows as episodes, by benchmark and id; rollouts of one question are its samples."""
     samples: dict[tuple[str, str], int] = defaultdict(int)
     episodes = []
+    embedded = 0
     for row in rows:
+        paths = [part["image"] for part in pictures_of(row["raw_prompt"])]
+        if not all(isinstance(path, str) for path in paths):
+            embedded += 1
+            continue
         extra = dict(row["extra_info"])
         played = {
             "data_source": row["data_source"],
             "reward_model": row["reward_model"],
             "extra_info": extra,
-            "images": _picture_paths(row["raw_prompt"]),
+            "images": paths,
         }
         texts = turn_texts_of(row["responses"].tolist(), row["response_mask"].tolist(), tokenizer)
         episode = asyncio.run(play_texts(played, recipe, texts, "policy", "on_policy"))
@@ -96,6 +102,8 @@ def logged_episodes(rows: Sequence[dict[str, Any]], recipe: Recipe, tokenizer: A
         written = sum(map(int, row["response_mask"].tolist()))
         episodes.append(replace(episode, sample=samples[question], tokens=written))
         samples[question] += 1
+    if embedded:
+        logger.warning("%d episodes of a validation are not logged: their pictures lie in the table itself", embedded)
     return sorted(episodes, key=lambda episode: (episode.data_source, episode.id, episode.sample))
 
 
@@ -121,9 +129,3 @@ def show_figures(figures: dict[str, NDArray[np.uint8]], loggers: dict[str, Any],
         wandb = loggers["wandb"]
         wandb.log({name: wandb.Image(figure) for name, figure in figures.items()}, step=step)
 
-
-def _picture_paths(messages: Any) -> list[str]:
-    """The pictures of a prompt, as the agent loop finds them."""
-    contents = [message["content"] for message in messages]
-    parts = [part for content in contents if not isinstance(content, str) for part in content]
-    return [part["image"] for part in parts if part["type"] == "image"]

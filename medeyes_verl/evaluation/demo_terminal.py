@@ -1,0 +1,77 @@
+"""An episode in a terminal: the picture with the gazes on it, each crop, each thought, as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from medeyes_verl.drawing import gaze_colour, numbered
+from medeyes_verl.evaluation.demo import DISCLAIMER, Moment, Stage
+from medeyes_verl.evaluation.figure import box_words
+from medeyes_verl.expert.draw import in_terminal
+from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.record import EpisodeRecord
+
+PICTURE_COLUMNS = 44
+"""Characters across the whole picture."""
+CROP_COLUMNS = 28
+
+
+async def show_episode(
+    console: Console, stage: Stage, originals: Sequence[Image.Image], question: str, truth: str | None
+) -> EpisodeRecord:
+    """Play one episode and print it turn by turn. `truth` is printed beside the answer where it is known."""
+    console.print(f"[yellow]{DISCLAIMER}[/]")
+    console.print(f"[dim]{escape(stage.name)}, rules of {escape(stage.recipe.name)}[/]", highlight=False)
+    console.print(Panel(Text(question), title="question", title_align="left", expand=False))
+    boxes: list[tuple[int, Box]] = []
+    gazes = 0
+    with console.status("looking …") as status:
+        async for event in stage.play(originals, question):
+            if isinstance(event, EpisodeRecord):
+                break
+            if event.box is not None:
+                gazes += 1
+                if event.image == 1:
+                    boxes.append((gazes, event.box))
+            pictured = console.color_system is not None  # half blocks without colours show nothing
+            console.print(_turn(event, gazes, originals if pictured else (), boxes))
+            status.update("thinking …")
+    console.print(_verdict(event, truth))
+    return event
+
+
+def _turn(moment: Moment, gazes: int, originals: Sequence[Image.Image], boxes: Sequence[tuple[int, Box]]) -> Panel:
+    """One turn; after a gaze the picture with all boxes so far beside the crop, where `originals` are given."""
+    words: list[RenderableType] = [Text(f"“{moment.reasoning}”" if moment.reasoning else moment.text)]
+    if moment.note:
+        words.append(Text(moment.note, style="red"))
+    if moment.crop is None or moment.box is None:
+        return Panel(Group(*words), title="no gaze" if moment.note else "answer", title_align="left", expand=False)
+    number = f"gaze {gazes}" + (f", image {moment.image}" if moment.image > 1 else "")
+    words.append(Text(box_words(moment.box), style="dim"))
+    if originals:
+        here = boxes if moment.image == 1 else [(gazes, moment.box)]
+        whole = in_terminal(numbered(originals[moment.image - 1], here, side=352), PICTURE_COLUMNS)
+        words.insert(0, Columns([whole, in_terminal(moment.crop, CROP_COLUMNS)], padding=(0, 2)))
+    red, green, blue = gaze_colour(gazes)
+    style = f"rgb({red},{green},{blue})"
+    return Panel(Group(*words), title=number, title_align="left", border_style=style, expand=False)
+
+
+def _verdict(record: EpisodeRecord, truth: str | None) -> Text:
+    if record.answer is None:
+        text = Text(f"no answer ({record.finish.replace('_', ' ')})", style="bold red")
+    else:
+        text = Text.assemble("answer: ", (record.answer, "bold"))
+    if truth is not None:
+        text.append(f"   truth: {truth}")
+    if record.faults:
+        text.append("\nfaults: " + ", ".join(fault.value.replace("_", " ") for fault in record.faults), style="red")
+    return text
