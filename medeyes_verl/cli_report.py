@@ -33,7 +33,7 @@ def clear_errors() -> Iterator[None]:
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="run folders; several are compared")] = None,
     output: Annotated[Path | None, typer.Option(help="the HTML file; default: report.html in the first run")] = None,
-    recipe: Annotated[str | None, typer.Option(help="rules the episodes were played by; default: the run's own")] = None,
+    recipe: Annotated[str | None, typer.Option(help="rules of the episodes; default: the run's own")] = None,
     experts: Annotated[Path | None, typer.Option(help="a trajectory store; default: data/experts in each run")] = None,
     cards: Annotated[int, typer.Option(min=0, max=500, help="most questions in the gallery")] = 60,
 ) -> None:
@@ -54,7 +54,7 @@ def report(
 
 
 def demo(
-    source: Annotated[str, typer.Argument(help="a run, a model folder, or an endpoint (http://…/v1)")] = str(QUICKSTART),
+    source: Annotated[str, typer.Argument(help="a run, a model folder, or an endpoint (http…/v1)")] = str(QUICKSTART),
     image: Annotated[list[Path] | None, typer.Option(help="a picture; may be given again")] = None,
     question: Annotated[str | None, typer.Option(help="default: the first validation question of the run")] = None,
     web: Annotated[bool, typer.Option(help="a page on this machine instead of the terminal")] = False,
@@ -95,7 +95,7 @@ def demo(
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="a run, its checkpoints, one global_step_N, or its actor folder")],
-    target: Annotated[Path | None, typer.Argument(help="the folder to write; default: export/global_step_N beside")] = None,
+    target: Annotated[Path | None, typer.Argument(help="the folder to write; default: in the run's export/")] = None,
 ) -> None:
     """Merge an FSDP checkpoint into a Hugging Face folder, processor and chat template included."""
     from medeyes_verl.evaluation import export as exporting

@@ -23,6 +23,8 @@ GAZE_COLOURS: tuple[Colour, ...] = (
     (0, 135, 150),
 )
 """One for each gaze, in order, and again from the first; readable on black and on white."""
+CSS_COLOURS = tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in GAZE_COLOURS)
+"""The same for a page."""
 INK: Colour = (32, 33, 36)
 PAPER: Colour = (255, 255, 255)
 RIGHT: Colour = (21, 122, 62)

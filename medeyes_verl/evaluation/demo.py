@@ -112,9 +112,7 @@ async def open_stage(
         async with ChatClient(source.name, api_key) as client:
             served = model or await _only_model(client)
             recipe = source.recipe
-            requests = Requests(
-                model=served, turn_tokens=recipe.turn_tokens, sampling=Sampling(), extensions=not plain
-            )
+            requests = Requests(model=served, turn_tokens=recipe.turn_tokens, sampling=Sampling(), extensions=not plain)
 
             def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
                 ledger = UsageLedger(recipe.response_length)

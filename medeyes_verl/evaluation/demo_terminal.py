@@ -35,7 +35,8 @@ async def show_episode(
     with console.status("looking …") as status:
         async for event in stage.play(originals, question):
             if isinstance(event, EpisodeRecord):
-                break
+                console.print(_verdict(event, truth))
+                return event
             if event.box is not None:
                 gazes += 1
                 if event.image == 1:
@@ -43,8 +44,7 @@ async def show_episode(
             pictured = console.color_system is not None  # half blocks without colours show nothing
             console.print(_turn(event, gazes, originals if pictured else (), boxes))
             status.update("thinking …")
-    console.print(_verdict(event, truth))
-    return event
+    raise AssertionError("every episode ends with its record")
 
 
 def _turn(moment: Moment, gazes: int, originals: Sequence[Image.Image], boxes: Sequence[tuple[int, Box]]) -> Panel:

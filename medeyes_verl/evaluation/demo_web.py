@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from medeyes_verl.drawing import GAZE_COLOURS
+from medeyes_verl.drawing import CSS_COLOURS
 from medeyes_verl.evaluation.client import EndpointError, RequestRefusedError
 from medeyes_verl.evaluation.demo import (
     DISCLAIMER,
@@ -45,7 +45,11 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-PAGE_FILES = {"/": ("index.html", "text/html"), "/demo.js": ("demo.js", "text/javascript"), "/demo.css": ("demo.css", "text/css")}
+PAGE_FILES = {
+    "/": ("index.html", "text/html"),
+    "/demo.js": ("demo.js", "text/javascript"),
+    "/demo.css": ("demo.css", "text/css"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def demo_app(stage: Stage, example: Example | None = None) -> Starlette:
             "disclaimer": DISCLAIMER,
             "policy": stage.name,
             "most_bytes": MOST_PICTURE_BYTES,
-            "colours": ["#%02x%02x%02x" % colour for colour in GAZE_COLOURS],
+            "colours": CSS_COLOURS,
             "example": None,
         }
         if example is not None:
@@ -126,7 +130,9 @@ async def _bounded_body(request: Request) -> bytes:
     return bytes(data)
 
 
-async def _lines(stage: Stage, originals: list[Image.Image], question: str, playing: asyncio.Lock) -> AsyncIterator[str]:
+async def _lines(
+    stage: Stage, originals: list[Image.Image], question: str, playing: asyncio.Lock
+) -> AsyncIterator[str]:
     """The episode as JSON lines: the pictures, each turn, the end, or an error in words."""
     async with playing:
         try:

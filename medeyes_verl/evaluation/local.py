@@ -21,7 +21,7 @@ from medeyes_verl.gaze.grammar import STOP_STRINGS
 
 
 class LocalPolicy:
-    """A model folder, loaded; on the GPU where there is one. Raises ValueError for a folder that holds no such model."""
+    """A model folder, loaded; on the GPU where there is one. Raises ValueError for any other folder."""
 
     def __init__(self, folder: Path) -> None:
         import torch

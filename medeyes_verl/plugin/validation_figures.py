@@ -128,4 +128,3 @@ def show_figures(figures: dict[str, NDArray[np.uint8]], loggers: dict[str, Any],
     if "wandb" in loggers:
         wandb = loggers["wandb"]
         wandb.log({name: wandb.Image(figure) for name, figure in figures.items()}, step=step)
-

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from medeyes_verl import __version__
 from medeyes_verl.data.atomic import write_bytes
-from medeyes_verl.drawing import GAZE_COLOURS
+from medeyes_verl.drawing import CSS_COLOURS
 from medeyes_verl.evaluation.report.curves import charts
 from medeyes_verl.evaluation.report.gallery import MOST_CARDS, gallery
 from medeyes_verl.evaluation.report.runs import read_runs
@@ -58,7 +58,7 @@ def write_report(
         scores=episode_table(runs),
         episode_columns=EPISODE_COLUMNS,
         gallery=shown,
-        gaze_colours=["#%02x%02x%02x" % colour for colour in GAZE_COLOURS],
+        gaze_colours=CSS_COLOURS,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         style=Markup(_asset("report.css")),
