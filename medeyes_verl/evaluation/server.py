@@ -146,11 +146,21 @@ def _tail(log: Path, lines: int = 12) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end, then make its whole group end: the engine is a process of its own."""
+    """Ask the server to end, and wait for all of its group, which puts away shared memory; then make it end."""
     if process.poll() is None:
         process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
+    deadline = time.monotonic() + END_S
+    while time.monotonic() < deadline and _group_lives(process):
+        time.sleep(0.1)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()  # an ended child stays in its group until it is waited for
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
