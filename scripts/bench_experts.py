@@ -38,6 +38,7 @@ from medeyes_verl.gaze.geometry import Box, Size
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 PER_QUESTION = 6
+WARM_UP_SECONDS = 2.0
 
 
 @app.command()
@@ -74,12 +75,13 @@ def endpoint(
     try:
         url = f"http://127.0.0.1:{port.get(timeout=60)}/v1/chat/completions"
         with tempfile.TemporaryDirectory() as folder:
-            picture = Path(folder) / "p.png"
-            Image.effect_noise((1024, 1024), 60).save(picture)
+            for number in range(64):
+                Image.effect_noise((1024, 1024), 20 + number).save(Path(folder) / f"{number}.png")
             for _ in range(rounds):
-                bare = asyncio.run(_bare_load(url, slots, seconds, side))
-                ours = asyncio.run(_our_load(url, slots, seconds, side, str(picture)))
-                _say("endpoint", bare_per_second=bare, ours_per_second=ours, share=ours / bare, ceiling=slots / latency)
+                bare, bare_ms = asyncio.run(_bare_load(url, slots, seconds, side))
+                ours, ours_ms = asyncio.run(_our_load(url, slots, seconds, side, Path(folder)))
+                _say("endpoint", bare_per_second=bare, ours_per_second=ours, share=ours / bare, ceiling=slots / latency,
+                     bare_cpu_ms=bare_ms, ours_cpu_ms=ours_ms)  # fmt: skip
     finally:
         server.terminate()
         server.join()
@@ -170,48 +172,59 @@ def _serve(port: Any, latency: float, slots: int) -> None:
     asyncio.run(main())
 
 
-async def _bare_load(url: str, slots: int, seconds: float, side: int) -> float:
-    """Requests per second of a loop that posts one ready-made payload as often as it can."""
-    payload = json.dumps({"messages": [{"content": "x" * (side * side // 3)}], "regions": "regions"}).encode()
-    return await _load(lambda client: client.post(url, content=payload), 2 * slots, seconds)
-
-
-async def _load(post: Callable[[httpx.AsyncClient], Any], concurrency: int, seconds: float) -> float:
-    done, end = 0, time.perf_counter() + seconds
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=concurrency)) as client:
+async def _bare_load(url: str, slots: int, seconds: float, side: int) -> tuple[float, float]:
+    """A loop that posts one ready-made payload, of the size of ours, as often as it can."""
+    payload = json.dumps({"messages": [{"content": "x" * (side * side)}], "regions": "regions"}).encode()
+    stopped = False
+    posted = 0
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=2 * slots)) as client:
 
         async def loop() -> None:
-            nonlocal done
-            while time.perf_counter() < end:
-                await post(client)
-                done += 1
+            nonlocal posted
+            while not stopped:
+                posted += 1
+                await client.post(url, content=payload)
 
-        start = time.perf_counter()
-        await asyncio.gather(*(loop() for _ in range(concurrency)))
-        return done / (time.perf_counter() - start)
+        loops = asyncio.gather(*(loop() for _ in range(2 * slots)))
+        rates = await _steady_rate(lambda: posted, seconds)
+        stopped = True
+        await loops
+    return rates
 
 
-async def _our_load(url: str, slots: int, seconds: float, side: int, picture: str) -> float:
-    """Requests per second of a whole build: pictures cut and encoded, replies read, walks made, nothing cached."""
-    settings = EndpointSettings(
-        HttpSettings(url, concurrency=2 * slots), "expert", bounds=PixelBounds(max_pixels=side**2)
-    )
-    oracle = EndpointOracle(settings)
-    end = time.perf_counter() + seconds
+async def _our_load(url: str, slots: int, seconds: float, side: int, folder: Path) -> tuple[float, float]:
+    """A whole build: pictures cut and encoded, replies read, walks made and stored; nothing cached."""
+    http = HttpSettings(url, concurrency=2 * slots)
+    oracle = EndpointOracle(EndpointSettings(http, "expert", bounds=PixelBounds(max_pixels=side**2)))
+    stopped = False
+    pictures = sorted(folder.glob("*.png"))
 
-    def until_then() -> Iterator[Question]:
+    def until_stopped() -> Iterator[Question]:
         for number in range(1_000_000):
-            if time.perf_counter() > end:
+            if stopped:
                 return
+            picture = str(pictures[number % len(pictures)])
             yield Question(f"q{number}", f"{number}?", "open", "ring", (), (picture,), (Size(1024, 1024),))
 
-    with tempfile.TemporaryDirectory() as folder, StoreWriter(Path(folder) / "s") as writer:
-        start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as store, StoreWriter(Path(store) / "s") as writer:
         one_walk = replace(PRESETS["paper"], n=1)
-        await build(until_then(), lambda each: sample(each, oracle, one_walk, 0, _is_right), writer, 4 * slots)
-        rate = oracle.client.spent.requests / (time.perf_counter() - start)
+        running = asyncio.create_task(
+            build(until_stopped(), lambda each: sample(each, oracle, one_walk, 0, _is_right), writer, 4 * slots)
+        )
+        rates = await _steady_rate(lambda: oracle.client.spent.requests, seconds)
+        stopped = True
+        await running
     await oracle.close()
-    return rate
+    return rates
+
+
+async def _steady_rate(count: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """Requests per second, and milliseconds of processor time a request, after a start that does not count."""
+    await asyncio.sleep(WARM_UP_SECONDS)
+    first, start, busy = count(), time.perf_counter(), time.process_time()
+    await asyncio.sleep(seconds)
+    done, busy = count() - first, time.process_time() - busy
+    return done / (time.perf_counter() - start), 1e3 * busy / max(1, done)
 
 
 def _fill(path: Path, questions: int) -> None:

@@ -65,4 +65,4 @@ def read_questions(parquet: Path) -> Iterator[Question]:
             none = False
             yield Question.from_row(row)
     if none:
-        raise ValueError(f"{parquet}: no row carries an expert_id; experts are for training files")
+        raise ValueError(f"{parquet}: no row carries an expert_id; prepare a training file with --expert-ids")

@@ -29,8 +29,12 @@ def shown_size(original: Size, box: Box | None, bounds: PixelBounds) -> Size:
     return fitted_size(Size(round(cut.width), round(cut.height)), bounds)
 
 
+@lru_cache(maxsize=256)
 def encoded(path: str, box: Box | None, bounds: PixelBounds, form: str) -> str:
-    """The picture, or the part of it in `box`, as base64 ("JPEG" or "PNG"). Raises ValueError when it is unreadable."""
+    """The picture, or the part of it in `box`, as base64 ("JPEG" or "PNG"). Raises ValueError when it is unreadable.
+
+    The whole picture goes with most requests about a question, and is prepared once.
+    """
     original = _opened(path)
     picture = view_of(original, bounds) if box is None else crop_of(original, box, bounds)
     buffer = io.BytesIO()
