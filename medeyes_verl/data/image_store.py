@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from medeyes_verl.data.atomic import write_bytes
 from medeyes_verl.data.dicom import dicom_as_png, is_dicom
-from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.crop import MAX_ASPECT_RATIO, MAX_PICTURE_PIXELS, open_picture
 from medeyes_verl.gaze.geometry import Size
 
 IMAGE_FOLDER = "images"
@@ -43,7 +44,7 @@ def picture_path(root: Path, name: str) -> Path:
 class ImageStore:
     """Writes pictures under `root/images`. Many processes may write to the same root at once.
 
-    Nothing is held in memory; a picture that is already there is recognised by its name.
+    A picture that is already there is recognised by its name; no list of them is held in memory.
     """
 
     def __init__(self, root: Path) -> None:
@@ -66,13 +67,13 @@ class ImageStore:
         known = self._known(digest)
         if known:
             return known
+        if kept := _kept(data):
+            return self._write(digest, kept.suffix, data, kept.size)
         try:
-            data = dicom_as_png(data) if is_dicom(data) else data
-            picture = _decoded(data)
+            picture = _decoded(dicom_as_png(data) if is_dicom(data) else data)
         except ValueError as error:
             raise ValueError(f"{name}: not usable as a picture: {error}") from error
-        suffix = _kept_suffix(data)
-        return self._write(digest, suffix or "png", data if suffix else _as_png(picture), Size(*picture.size))
+        return self._write(digest, "png", _as_png(picture), Size(*picture.size))
 
     def add_image(self, image: Image.Image) -> StoredPicture:
         """Stores a picture made in memory as an RGB PNG, named by its pixels."""
@@ -84,8 +85,7 @@ class ImageStore:
         for suffix in _KEPT_FORMATS.values():
             path = picture_path(self.root, f"{digest}.{suffix}")
             if path.exists():
-                with Image.open(path) as header:
-                    return StoredPicture(str(path), Size(*header.size))
+                return StoredPicture(str(path), _size(str(path)))
         return None
 
     def _write(self, digest: str, suffix: str, data: bytes, size: Size) -> StoredPicture:
@@ -103,13 +103,35 @@ def _decoded(data: bytes) -> Image.Image:
         raise ValueError("no known image format" if unknown else str(cause)) from error
 
 
-def _kept_suffix(data: bytes) -> str | None:
-    """The suffix under which an encoded picture can stay as it is, or None when it has to be converted."""
-    with Image.open(io.BytesIO(data)) as header:
-        plain = header.mode in _KEPT_MODES and not header.has_transparency_data
-        if plain and header.getexif().get(_ORIENTATION_TAG) in _UPRIGHT:
-            return _KEPT_FORMATS.get(header.format or "")
-    return None
+class _Kept(NamedTuple):
+    suffix: str
+    size: Size
+
+
+def _kept(data: bytes) -> _Kept | None:
+    """How an encoded picture can stay as it is; None when it has to be converted, or is none.
+
+    It is read to its end, but a JPEG at an eighth of its size: that is enough to find it whole, and three times faster.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            size, suffix = Size(*header.size), _KEPT_FORMATS.get(header.format or "")
+            plain = header.mode in _KEPT_MODES and not header.has_transparency_data
+            upright = header.getexif().get(_ORIENTATION_TAG) in _UPRIGHT
+            bounded = size.width * size.height <= MAX_PICTURE_PIXELS and max(size) <= MAX_ASPECT_RATIO * min(size)
+            if not (suffix and plain and upright and bounded):
+                return None
+            header.draft("L", (size.width // 8, size.height // 8))
+            header.load()
+            return _Kept(suffix, size)
+    except Exception:  # whatever it is, reading it in earnest says what is wrong
+        return None
+
+
+@lru_cache(maxsize=8192)
+def _size(path: str) -> Size:
+    with Image.open(path) as header:
+        return Size(*header.size)
 
 
 def _as_png(picture: Image.Image) -> bytes:
