@@ -69,7 +69,8 @@ train_policy() {
 if [ "$dataset" = phantom ]; then
     step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --train "$train" --val 96 --test 96
 else
-    step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids
+    step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids \
+        --val-fraction 0.06
 fi
 step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts"
 step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from omegaconf import DictConfig
 from PIL import Image
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
-from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
@@ -23,6 +23,8 @@ from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.prompt import system_prompt
+from medeyes_verl.plugin.messages import pictures_of
+from medeyes_verl.plugin.off_policy import OffPolicySource
 from medeyes_verl.plugin.settings import RolloutSettings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY
 
@@ -36,9 +38,26 @@ class WrittenTurn:
     extra_fields: dict[str, Any]
 
 
-@lru_cache(maxsize=4)
-def _store(path: str) -> TrajectoryStore:
-    return TrajectoryStore(path)
+@dataclass(frozen=True)
+class Game:
+    """What all episodes of a worker share."""
+
+    settings: RolloutSettings
+    rules: EpisodeSettings
+    off_policy: OffPolicySource | None
+
+
+_games: dict[int, Game] = {}
+"""By the identity of a worker's configuration, which is one object for as long as the worker lives."""
+
+
+def _game_of(config: DictConfig, processor: Any) -> Game:
+    if id(config) not in _games:
+        settings = rollout_settings(config)
+        rules = settings.rules(processor)
+        source = OffPolicySource(settings, rules) if settings.n_expert else None
+        _games[id(config)] = Game(settings, rules, source)
+    return _games[id(config)]
 
 
 @register("medeyes_gaze")
@@ -46,32 +65,34 @@ class GazeAgentLoop(AgentLoopBase):
     """Plays one episode a session. veRL makes an instance a trajectory, so heavy state lives in module caches."""
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
-        settings = rollout_settings(self.config)
-        rules = settings.rules(self.processor)
+        game = _game_of(self.config, self.processor)
         messages = list(row["raw_prompt"])
         originals = await asyncio.to_thread(_open_originals, messages)
-        episode = Episode(originals, rules)
-        if settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
+        episode = Episode(originals, game.rules)
+        if game.settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
             views = [Size(*view.size) for view in episode.views]
-            messages.insert(0, {"role": "system", "content": system_prompt(rules, views)})
+            messages.insert(0, {"role": "system", "content": system_prompt(game.rules, views)})
         conversation = Conversation(
             self.processor, messages, episode.views, response_length=self.rollout_config.response_length
         )
-        trajectory = self._expert_of(settings, row)
+        off_policy = self._place_off_policy(game, row)
+        trajectory = None if off_policy is None else await _trajectory(game, row, off_policy)
         if trajectory is None:
-            writer: PolicyWriter | ExpertWriter = PolicyWriter(self, sampling_params, settings.turn_tokens, row)
+            writer: PolicyWriter | ExpertWriter = PolicyWriter(self, sampling_params, game.settings.turn_tokens, row)
         else:
-            writer = ExpertWriter(self.tokenizer, trajectory, rules, originals, row["global_steps"])
+            writer = ExpertWriter(self.tokenizer, trajectory, game.rules, originals, row["global_steps"])
 
         metrics = AgentLoopMetrics()
         extra_fields: dict[str, Any] = {}
+        texts: list[str] = []
         while True:
             started = time.perf_counter()
             turn = await writer.write(conversation)
             metrics.generate_sequences += time.perf_counter() - started
             extra_fields = _merged_versions(extra_fields, turn.extra_fields)
             conversation.add_turn(turn.token_ids, turn.log_probs)
-            observation = episode.reply(self._text(turn.token_ids))
+            texts.append(self._text(turn.token_ids))
+            observation = episode.reply(texts[-1])
             if observation is None:
                 break
             if not conversation.add_observation(observation):
@@ -80,8 +101,9 @@ class GazeAgentLoop(AgentLoopBase):
 
         extra_fields |= {
             "stream": ON_POLICY if trajectory is None else EXPERT,
-            "expert_missing": self._expert_wanted(settings, row) and trajectory is None,
+            "expert_missing": off_policy is not None and trajectory is None,
             "record": episode.record.as_dict(),
+            "turn_texts": texts,
         }
         return AgentLoopOutput(
             prompt_ids=conversation.prompt_ids,
@@ -95,24 +117,15 @@ class GazeAgentLoop(AgentLoopBase):
             extra_fields=extra_fields,
         )
 
-    def _expert_wanted(self, settings: RolloutSettings, row: dict[str, Any]) -> bool:
-        """Whether this session is one of the expert stream's. Validation rows carry no expert id."""
-        expert_id = row.get("extra_info", {}).get("expert_id")
-        return bool(expert_id) and row["session_id"] >= self.rollout_config.n - settings.n_expert
+    def _place_off_policy(self, game: Game, row: dict[str, Any]) -> int | None:
+        """This session's place among the prompt's off-policy sessions; None where it is the policy's own.
 
-    def _expert_of(self, settings: RolloutSettings, row: dict[str, Any]) -> Trajectory | None:
-        """The trajectory this session replays; none where it is the policy's turn or the store has too few.
-
-        Where the store holds more than ``n_expert``, later steps go on where earlier ones stopped.
+        Validation rows carry no expert id, so all their sessions are.
         """
-        if not self._expert_wanted(settings, row) or settings.experts is None:
+        if game.off_policy is None or not row.get("extra_info", {}).get("expert_id"):
             return None
-        found = _store(settings.experts).get(row["extra_info"]["expert_id"])
-        usable = [t for t in found if t.correct or settings.keep_wrong_experts]
-        place = row["session_id"] - (self.rollout_config.n - settings.n_expert)
-        if place >= len(usable):
-            return None
-        return usable[(row["global_steps"] * settings.n_expert + place) % len(usable)]
+        place = int(row["session_id"]) - (self.rollout_config.n - game.settings.n_expert)
+        return place if place >= 0 else None
 
     def _text(self, token_ids: Sequence[int]) -> str:
         ids = list(token_ids)
@@ -168,6 +181,13 @@ class ExpertWriter:
         return WrittenTurn(ids, [0.0] * len(ids), self.version)
 
 
+async def _trajectory(game: Game, row: dict[str, Any], place: int) -> Trajectory | None:
+    """The trajectory an off-policy session replays; None where there are too few, and the policy plays instead."""
+    assert game.off_policy is not None
+    found = await game.off_policy.trajectories(row, row["global_steps"])
+    return found[place] if place < len(found) else None
+
+
 @lru_cache(maxsize=64)
 def _picture(path: str) -> Image.Image:
     """A picture, read once for all sessions of its prompt, which run side by side."""
@@ -176,8 +196,8 @@ def _picture(path: str) -> Image.Image:
 
 def _open_originals(messages: list[dict[str, Any]]) -> list[Image.Image]:
     """The pictures of a prompt at their full size; veRL's own loading would shrink them first."""
-    parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
-    return [_picture(part["image"]) for part in parts if part["type"] == "image"]
+    given = [part["image"] for part in pictures_of(messages)]
+    return [image.convert("RGB") if isinstance(image, Image.Image) else _picture(image) for image in given]
 
 
 def _merged_versions(before: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:

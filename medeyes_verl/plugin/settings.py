@@ -4,14 +4,32 @@ veRL passes these subtrees through unread. An unknown key or a wrong type is an 
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from medeyes_verl.expert.replay import OffPolicySource, ReplaySettings
 from medeyes_verl.gaze.episode import EpisodeSettings
 
 T = TypeVar("T")
+
+
+@dataclass
+class LiveSettings:
+    """``….live``: make an expert trajectory during rollout where the store has none for a question."""
+
+    oracle: str | None = None
+    """``annotations`` (the regions in the table), ``endpoint`` (an OpenAI-compatible server), or none: make none."""
+    preset: str = "paper"
+    """How the expert looks: ``paper`` or ``tiny``."""
+    url: str = ""
+    """Where the endpoint takes chat completions."""
+    model: str = ""
+    """The endpoint's model."""
+    time_limit: float = 30.0
+    """Seconds a rollout waits; a later trajectory is stored for the next time."""
+    seed: int = 0
 
 
 @dataclass
@@ -27,7 +45,12 @@ class RolloutSettings:
     experts: str | None = None
     """Folder of the trajectory store; none: every rollout is the policy's own."""
     n_expert: int = 0
-    """Rollouts of a prompt that are expert trajectories; the other ``rollout.n - n_expert`` are the policy's."""
+    """Rollouts of a prompt that are off-policy trajectories; the other ``rollout.n - n_expert`` are the policy's."""
+    off_policy_source: str = "experts"
+    """Where those come from: ``experts`` (the store), ``replay`` (the policy's past successes), or ``mixed``."""
+    replay: dict[str, Any] = field(default_factory=dict)
+    """What is kept of past successes: per_question, capacity, order (recency or reward), min_reward."""
+    live: LiveSettings = field(default_factory=LiveSettings)
     keep_wrong_experts: bool = False
     """Also replay expert trajectories that end in a wrong answer."""
 
@@ -62,9 +85,27 @@ def rollout_settings(config: DictConfig) -> RolloutSettings:
             f"{where}.n_expert={settings.n_expert} with rollout.n={n}: leave at least one rollout to the policy; "
             "rollout.n counts both streams (the paper: 8 + 6 = 14)"
         )
-    if settings.n_expert and settings.experts is None:
+    if settings.off_policy_source not in get_args(OffPolicySource):
+        known = ", ".join(get_args(OffPolicySource))
+        raise ValueError(f"{where}.off_policy_source={settings.off_policy_source!r}: use one of {known}")
+    if settings.n_expert and settings.off_policy_source == "experts" and settings.experts is None:
         raise ValueError(f"{where}.n_expert={settings.n_expert} but {where}.experts names no trajectory store")
+    if settings.live.oracle not in (None, "annotations", "endpoint"):
+        raise ValueError(f"{where}.live.oracle={settings.live.oracle!r}: use annotations or endpoint")
+    if settings.live.oracle is not None and settings.experts is None:
+        raise ValueError(f"{where}.live.oracle needs {where}.experts, the store that keeps what is made")
+    if settings.live.oracle == "endpoint" and not (settings.live.url and settings.live.model):
+        raise ValueError(f"{where}.live.oracle=endpoint needs {where}.live.url and {where}.live.model")
+    replay_settings(settings)
     return settings
+
+
+def replay_settings(settings: RolloutSettings) -> ReplaySettings:
+    """``….replay``. Raises ValueError on an unknown key or a value that makes no sense."""
+    try:
+        return ReplaySettings(**settings.replay)
+    except TypeError as error:
+        raise ValueError(f"actor_rollout_ref.rollout.custom.medeyes.replay: {error}") from error
 
 
 def data_settings(data_config: DictConfig) -> DataSettings:
@@ -74,7 +115,8 @@ def data_settings(data_config: DictConfig) -> DataSettings:
 
 def _typed(schema: type[T], given: Any, where: str) -> T:
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), given or {})
+        plain = {} if given is None else OmegaConf.to_container(given, resolve=True)  # interpolations leave the subtree
+        merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{where}.{error.full_key}: {str(error).splitlines()[0]}") from error

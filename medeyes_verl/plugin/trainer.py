@@ -10,8 +10,10 @@ need, and touches nothing else:
 """
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
@@ -28,7 +30,8 @@ from verl.utils.config import omega_conf_to_dataclass
 from medeyes_verl.plugin.inventory import require_everything
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
 from medeyes_verl.plugin.objective import dual_stream_ppo_loss, dual_stream_settings
-from medeyes_verl.plugin.settings import rollout_settings
+from medeyes_verl.plugin.replay_actor import make_replay, successes
+from medeyes_verl.plugin.settings import replay_settings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
 
 if TYPE_CHECKING:
@@ -44,8 +47,9 @@ class DualStreamMixin(_Base):
 
     def __init__(self, config: DictConfig) -> None:
         require_everything()
-        rollout_settings(config)
+        rollout = rollout_settings(config)
         self.dual_stream = dual_stream_settings(config.algorithm)
+        self.replay = make_replay(replay_settings(rollout)) if rollout.off_policy_source != "experts" else None
         with open_dict(config):  # veRL compares the mode by name and knows only its own (trainer_base.py:129,153,…)
             config.trainer.v1.trainer_mode = self.base_mode
         super().__init__(config)
@@ -93,7 +97,27 @@ class DualStreamMixin(_Base):
         rows = self._get(batch, "advantages", "response_mask", "extra_fields", "rm_scores")
         real = [not tag.get("is_padding", False) for tag in batch.tags]
         metrics.update(stream_metrics(rows, uids, streams, real))
+        if self.replay is not None:
+            rows = self._get(batch, "extra_fields", "extra_info", "rm_scores")
+            kept = ray.get(self.replay.add.remote(successes(rows, real, expert_B, self.global_steps)))
+            metrics["medeyes/replay/trajectories"] = float(kept)
         return batch
+
+    def _save_checkpoint(self) -> None:
+        super()._save_checkpoint()
+        if self.replay is not None:
+            ray.get(self.replay.save.remote(str(self._step_folder())))
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()
+        if self.replay is not None and self.global_steps > 0:
+            named = self.config.trainer.resume_mode == "resume_path"
+            folder = Path(self.config.trainer.resume_from_path) if named else self._step_folder()
+            ray.get(self.replay.restore.remote(str(folder.absolute())))
+
+    def _step_folder(self) -> Path:
+        """Where veRL keeps the checkpoint of the current step (trainer_base.py:_save_checkpoint)."""
+        return Path(self.config.trainer.default_local_dir).absolute() / f"global_step_{self.global_steps}"
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)

@@ -67,7 +67,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
         # enough to write mostly turns: a random policy puts weight on tokens that veRL bans in vLLM alone
         [
             *(sys.executable, "scripts/make_tiny_policy.py", "--data", data / "train.parquet"),
-            *("--experts", data / "experts", "--output", model, "--minutes", "10", "--steps", "80"),
+            *("--experts", data / "experts", "--output", model, "--minutes", "10", "--steps", "150"),
         ],
     ):
         subprocess.run([str(word) for word in command], cwd=ROOT, check=True, timeout=LIMIT_SECONDS)
@@ -76,7 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
         *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4"),
         # experts that all score alike are silent under the paper's rule; here they must move the weights
         "algorithm.medeyes.off_policy_baseline=on_policy",
-        "actor_rollout_ref.actor.optim.lr=1e-3",
+        "actor_rollout_ref.actor.optim.lr=1e-4",
         # greedy, so that the same weights give the same score
         *("actor_rollout_ref.rollout.val_kwargs.do_sample=false", "actor_rollout_ref.rollout.val_kwargs.temperature=0"),
         *("trainer.test_freq=2", "trainer.save_freq=2"),
