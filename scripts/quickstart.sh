@@ -68,13 +68,17 @@ train_policy() {
 
 if [ "$dataset" = phantom ]; then
     step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --train "$train" --val 96 --test 96
+    # GRN and CVS over the marked regions
+    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts build --preset tiny \
+        --data "$data/train.parquet" --store "$data/experts"
 else
     step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids \
         --val-fraction 0.06
+    # nothing is marked in VQA-RAD: experts that show the game and the answer, and claim no finding
+    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts"
 fi
-step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts"
 step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \
-    --output "$model" --minutes "$minutes"
+    --val "$data/val.parquet" --output "$model" --minutes "$minutes"
 finished=$output/checkpoints/latest_checkpointed_iteration.txt
 if [ "$(cat "$finished" 2>/dev/null)" = "$steps" ]; then
     say "training: $steps steps are done already ($output/checkpoints)"
