@@ -26,11 +26,13 @@ from PIL import Image
 
 from medeyes_verl.data.row import Region
 from medeyes_verl.expert.build import build
+from medeyes_verl.expert.manifest import new_segment, read_manifest, write_manifest
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.sampler import PRESETS, sample
+from medeyes_verl.expert.segment import as_row, encode
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.crop import PixelBounds
@@ -38,6 +40,8 @@ from medeyes_verl.gaze.geometry import Box, Size
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 PER_QUESTION = 6
+SAMPLE = 1_000
+QUESTIONS_A_SEGMENT = 32_768
 WARM_UP_SECONDS = 2.0
 
 
@@ -97,9 +101,7 @@ def store(
     for size in sizes or [10_000, 100_000, 1_000_000]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "store"
-            start = time.perf_counter()
-            _fill(path, size // PER_QUESTION)
-            written = time.perf_counter() - start
+            written = _fill(path, size // PER_QUESTION)
             files = [each.stat().st_size for each in path.glob("segment-*")]
             context = multiprocessing.get_context("spawn")
             results = context.Queue()
@@ -114,7 +116,7 @@ def store(
                 reader.join()
             _say(
                 "store", trajectories=size, megabytes=sum(files) / 1e6, segments=len(files),
-                written_per_second=size / written, workers=workers,
+                written_per_second=written, workers=workers,
                 lookups_per_second=sum(each["lookups"] for each in found) / seconds,
                 misses_per_second=sum(each["misses"] for each in found) / found[0]["miss_seconds"],
                 open_ms=1e3 * max(each["open"] for each in found),
@@ -227,20 +229,38 @@ async def _steady_rate(count: Callable[[], int], seconds: float) -> tuple[float,
     return done / (time.perf_counter() - start), 1e3 * busy / max(1, done)
 
 
-def _fill(path: Path, questions: int) -> None:
-    """A store of `questions` questions; the trajectories are alike, the ids are not."""
+def _fill(path: Path, questions: int) -> float:
+    """A store of `questions` questions, a few of them different; trajectories per second of the writer's way in."""
     rng = random.Random(0)
-    with StoreWriter(path, commit_entries=32_768, commit_seconds=1e9) as writer:
-        for number in range(questions):
-            expert_id = f"pmc_vqa-train-{number}"
-            made = []
-            for _ in range(PER_QUESTION):
-                steps = tuple(
-                    ExpertStep("I look closer at the upper left of the picture.", Box(x, x, x + 100, x + 120), 1, 0.5)
-                    for x in (rng.randrange(400) for _ in range(3))
-                )
-                made.append(Trajectory(expert_id, steps, "That settles it.", "B", True, "grn_cvs"))
-            writer.add(expert_id, made, {"maker": "grn_cvs", "shortfall": 0})
+    start = time.perf_counter()
+    with StoreWriter(path) as writer:
+        for number in range(SAMPLE):
+            writer.add(_id(number), _trajectories(_id(number), rng), {"maker": "grn_cvs", "shortfall": 0})
+    rate = SAMPLE * PER_QUESTION / (time.perf_counter() - start)
+    # The rest is copied in with new ids: making a million trajectories is not what is measured here.
+    segments = read_manifest(path)
+    bodies = [encode(each)[2:4] for each in TrajectoryStore(path).entries()]
+    for first in range(SAMPLE, questions, QUESTIONS_A_SEGMENT):
+        last = min(first + QUESTIONS_A_SEGMENT, questions)
+        rows = [as_row(_id(number), *bodies[number % SAMPLE]) for number in range(first, last)]
+        segments.append(new_segment(path, rows))
+    write_manifest(path, segments)
+    return rate
+
+
+def _id(number: int) -> str:
+    return f"pmc_vqa-train-{number}"
+
+
+def _trajectories(expert_id: str, rng: random.Random) -> list[Trajectory]:
+    made = []
+    for _ in range(PER_QUESTION):
+        steps = tuple(
+            ExpertStep("I look closer at the upper left of the picture.", Box(x, x, x + 100, x + 120), 1, 0.5)
+            for x in (rng.randrange(400) for _ in range(3))
+        )
+        made.append(Trajectory(expert_id, steps, "That settles it.", "B", True, "grn_cvs"))
+    return made
 
 
 def _look_up(path: Path, questions: int, seconds: float, seed: int, results: Any) -> None:
@@ -253,7 +273,7 @@ def _look_up(path: Path, questions: int, seconds: float, seed: int, results: Any
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for _ in range(100):
-            assert len(reader.get(f"pmc_vqa-train-{rng.randrange(questions)}")) == PER_QUESTION
+            assert len(reader.get(_id(rng.randrange(questions)))) == PER_QUESTION
         lookups += 100
     after = _memory()
     start = time.perf_counter()

@@ -57,10 +57,12 @@ def key_of(expert_id: str) -> int:
 
 def encode(entry: Entry) -> Row:
     """The columns of one entry, in the order of SCHEMA."""
-    trajectories = _json([trajectory.as_dict() for trajectory in entry.trajectories])
-    record = _json(entry.record)
-    key = key_of(entry.expert_id)
-    return key, entry.expert_id, trajectories, record, _checksum(entry.expert_id, trajectories, record)
+    return as_row(entry.expert_id, _json([each.as_dict() for each in entry.trajectories]), _json(entry.record))
+
+
+def as_row(expert_id: str, trajectories: bytes, record: bytes) -> Row:
+    """A row of a question whose trajectories and record are encoded already."""
+    return key_of(expert_id), expert_id, trajectories, record, _checksum(expert_id, trajectories, record)
 
 
 def write_segment(path: Path, rows: Iterable[Row]) -> None:

@@ -12,9 +12,13 @@ from medeyes_verl.gaze.geometry import Frame, Size
 
 SYSTEM = "You are an experienced radiologist. You answer with one JSON object and nothing else."
 
-_BOX = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
-_TEXT = {"type": "string"}
-_NUMBER = {"type": "number"}
+# Everything is bounded, so that a model cannot lose itself in a number or a sentence. Boxes are not bounded by the
+# picture: a model that writes in another frame must be seen to do so.
+_SIDE = {"type": "integer", "minimum": 0, "maximum": 9999}
+_BOX = {"type": "array", "items": _SIDE, "minItems": 4, "maxItems": 4}
+_THOUGHT = {"type": "string", "maxLength": 400}
+_TEXT = {"type": "string", "maxLength": 100}
+_CONFIDENCE = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 def _object(required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
@@ -22,17 +26,17 @@ def _object(required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
 
 
 LOCATE_SCHEMA = _object(
-    thought=_TEXT,
+    thought=_THOUGHT,
     regions={
         "type": "array",
         "maxItems": MAX_CANDIDATES,
-        "items": _object(image={"type": "integer"}, bbox_2d=_BOX, label=_TEXT, confidence=_NUMBER),
+        "items": _object(image=_SIDE, bbox_2d=_BOX, label=_TEXT, confidence=_CONFIDENCE),
     },
 )
 ASSESS_SCHEMA = _object(
-    ("thought", "label", "confidence"), thought=_TEXT, label=_TEXT, confidence=_NUMBER, bbox_2d=_BOX
+    ("thought", "label", "confidence"), thought=_THOUGHT, label=_TEXT, confidence=_CONFIDENCE, bbox_2d=_BOX
 )
-ANSWER_SCHEMA = _object(thought=_TEXT, answer=_TEXT)
+ANSWER_SCHEMA = _object(thought=_THOUGHT, answer=_TEXT)
 
 
 def locate_prompt(question: Question, sizes: Sequence[Size], frame: Frame, findings: Sequence[Finding]) -> str:
