@@ -65,10 +65,12 @@ def demo(
 ) -> None:
     """Ask a policy one question about one picture and watch where it looks. An endpoint's key: MEDEYES_API_KEY."""
     from medeyes_verl.evaluation.demo import open_stage, read_picture
-    from medeyes_verl.evaluation.sources import find_source
+    from medeyes_verl.evaluation.recipe import read_recipe
+    from medeyes_verl.evaluation.run_folder import validation_table
 
     async def run() -> None:
-        async with open_stage(found, model=model, api_key=os.environ.get("MEDEYES_API_KEY"), plain=plain) as stage:
+        key = os.environ.get("MEDEYES_API_KEY")
+        async with open_stage(source, rules, model=model, api_key=key, plain=plain) as stage:
             if web:
                 from medeyes_verl.evaluation.demo_web import Example, serve_demo
 
@@ -80,12 +82,13 @@ def demo(
             await show_episode(console, stage, pictures, asked, truth)
 
     with clear_errors():
-        found = find_source(source, recipe, (), None, None)
+        rules = read_recipe(recipe) if recipe else None
         pictures = [read_picture(path) for path in image or ()]
         truth: str | None = None
         asked = question or ""
-        if not pictures and found.tables:
-            row = next(read_rows(found.tables[0]))
+        table = validation_table(Path(source))
+        if not pictures and table is not None:
+            row = next(read_rows(table))
             pictures = [read_picture(Path(path)) for path in row["images"]]
             asked, truth = question or row["extra_info"]["question"], row["reward_model"]["ground_truth"]
         if not web and not (pictures and asked):

@@ -18,7 +18,7 @@ from medeyes_verl.data.dicom import dicom_as_png, is_dicom
 from medeyes_verl.evaluation.client import ChatClient
 from medeyes_verl.evaluation.local import LocalPolicy, LocalWriter
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.sources import Source
+from medeyes_verl.evaluation.run_folder import policy_and_recipe
 from medeyes_verl.evaluation.tokens import Message, UsageLedger
 from medeyes_verl.evaluation.writers import ChatWriter, OutOfTokensError, Requests, Sampling, Writer
 from medeyes_verl.gaze.crop import open_picture
@@ -98,29 +98,42 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    source: Source, *, model: str | None = None, api_key: str | None = None, plain: bool = False
+    named: str,
+    recipe: Recipe | None = None,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    plain: bool = False,
 ) -> AsyncIterator[Stage]:
-    """Load the model folder, or connect to the endpoint, that `source` is.
+    """Load the policy of a run or a model folder, or connect to an endpoint (http…).
 
-    `model`, `api_key` and `plain` (only OpenAI's own fields) are for an endpoint. Raises ValueError, EndpointError.
+    `recipe` are the rules, for an endpoint needed; `model`, `api_key` and `plain` (only OpenAI's own fields) are for
+    an endpoint. Raises ValueError, EndpointError.
     """
-    if source.kind == "model":
-        policy = LocalPolicy(Path(source.name))
-        recipe = replace(source.recipe, rules=policy.tokens.rules(source.recipe.rules))
-        yield Stage(source.name, recipe, lambda messages, views: LocalWriter(policy, recipe, messages, views))
-    elif source.kind == "endpoint":
-        async with ChatClient(source.name, api_key) as client:
-            served = model or await _only_model(client)
-            recipe = source.recipe
-            requests = Requests(model=served, turn_tokens=recipe.turn_tokens, sampling=Sampling(), extensions=not plain)
+    if not named.startswith(("http://", "https://")):
+        folder, own = policy_and_recipe(Path(named))
+        yield _local_stage(folder, recipe or own)
+        return
+    if recipe is None:
+        raise ValueError(f"by which rules is {named} to be played? Say --recipe, such as qwen2_5_vl_3b")
+    async with ChatClient(named, api_key) as client:
+        served = model or await _only_model(client)
+        yield _endpoint_stage(client, served, recipe, plain)
 
-            def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
-                ledger = UsageLedger(recipe.response_length)
-                return ChatWriter(client, requests, ledger, messages, views, "demo")
 
-            yield Stage(f"{served} at {source.name}", recipe, writer_of)
-    else:
-        raise ValueError(f"{source.name} is a {source.kind}: name a run, a model folder or an endpoint")
+def _local_stage(folder: Path, recipe: Recipe) -> Stage:
+    policy = LocalPolicy(folder)
+    recipe = replace(recipe, rules=policy.tokens.rules(recipe.rules))
+    return Stage(str(folder), recipe, lambda messages, views: LocalWriter(policy, recipe, messages, views))
+
+
+def _endpoint_stage(client: ChatClient, served: str, recipe: Recipe, plain: bool) -> Stage:
+    requests = Requests(model=served, turn_tokens=recipe.turn_tokens, sampling=Sampling(), extensions=not plain)
+
+    def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
+        return ChatWriter(client, requests, UsageLedger(recipe.response_length), messages, views, "demo")
+
+    return Stage(f"{served} at {client.base_url}", recipe, writer_of)
 
 
 async def _only_model(client: ChatClient) -> str:
@@ -137,12 +150,17 @@ def picture_of(data: bytes, name: str) -> Image.Image:
     """
     if len(data) > MOST_PICTURE_BYTES:
         raise ValueError(f"{name}: larger than {MOST_PICTURE_BYTES // 1_000_000} MB")
+    if is_dicom(data):
+        try:
+            data = dicom_as_png(data)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     try:
-        return open_picture(io.BytesIO(dicom_as_png(data) if is_dicom(data) else data))  # type: ignore[arg-type]
+        return open_picture(io.BytesIO(data))  # type: ignore[arg-type]  # a file object serves as well
     except ValueError as error:
+        # the error itself names the buffer, which nobody knows
         unknown = isinstance(error.__cause__, UnidentifiedImageError)
-        reason = "no known picture format" if unknown else str(error.__cause__ or error)
-        raise ValueError(f"{name}: {reason}") from error
+        raise ValueError(f"{name}: {'no known picture format' if unknown else error.__cause__}") from error
 
 
 def read_picture(path: Path) -> Image.Image:

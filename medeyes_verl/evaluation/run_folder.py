@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from medeyes_verl.evaluation.export import exported_policy
-from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
+from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, validation_tables
 from medeyes_verl.evaluation.run import SETTINGS
 from medeyes_verl.gaze.settings import EpisodeSettings
 
@@ -51,3 +51,10 @@ def policy_and_recipe(path: Path) -> tuple[Path, Recipe]:
     else:
         raise ValueError(f"{path} is neither a model folder nor a run with checkpoints")
     return model, run_recipe(path) or read_recipe(guess_recipe(model))
+
+
+def validation_table(run: Path) -> Path | None:
+    """The first of the run's validation tables that is there; None where there is none."""
+    config = recipe_file(run)
+    tables = [*(validation_tables(config) if config else ()), run / "data" / "val.parquet"]
+    return next((table for table in tables if table.is_file()), None)
