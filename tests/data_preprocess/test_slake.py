@@ -157,3 +157,23 @@ def test_every_real_answer_scores_against_itself(real_data) -> None:
     assert len(records) == 4918 + 1053
     wrong = [record for record in records if not is_correct(record.answer, record.answer, record.question_type)]
     assert wrong == []
+
+
+def test_the_real_questions_with_pictures_in_their_places(real_data, tmp_path, run, rows, encode) -> None:
+    source = tmp_path / "slake"
+    source.mkdir()
+    for name in ("train.json", "validate.json"):
+        (source / name).write_bytes((real_data("slake") / name).read_bytes())
+        for number, item in enumerate(json.loads((source / name).read_text())):
+            picture = source / "imgs" / item["img_name"]
+            if not picture.exists():
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                picture.write_bytes(encode(0) + f"{name} {number}".encode())
+    result = run(app, source, tmp_path / "out", "--no-near-copies")
+    assert result.exit_code == 0, result.output
+    train, val = rows(tmp_path / "out" / "train.parquet"), rows(tmp_path / "out" / "val.parquet")
+    assert (len(train), len(val)) == (4918, 1053)
+    assert len({row["images"][0] for row in train}) == 450
+    assert len({row["images"][0] for row in val}) == 96
+    assert "no leak: 0 of 96 val images are also in train" in result.output
+    assert sum(row["reward_model"]["ground_truth"] == "None" for row in train) > 0
