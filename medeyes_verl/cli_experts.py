@@ -117,7 +117,7 @@ def build_command(
             base.navigator, modes=modes, max_gazes=max_gazes, delta=delta, stop_confidence=stop_confidence,
             scan_gazes=scan_gazes, style=style,
         )  # fmt: skip
-        episode = None if policy is None else _episode_of(policy)
+        episode = _changed(base.episode, max_gazes=max_gazes) if policy is None else _episode_of(policy)
         settings = _changed(base, n=n, greedy=greedy, nucleus=nucleus, navigator=walk, episode=episode)
         http = HttpSettings(
             url, api_key_variable, concurrency, timeout, max_requests=max_requests, max_tokens=max_tokens

@@ -197,3 +197,15 @@ def test_shards_sampled_by_an_actor_are_what_a_local_build_makes(tmp_path: Path)
 def test_a_budget_is_shared_between_processes() -> None:
     shared = share_of_budget(HttpSettings("", concurrency=32, max_requests=1001, max_tokens=None), 4)
     assert (shared.concurrency, shared.max_requests, shared.max_tokens) == (8, 250, None)
+
+
+def test_a_longer_t_max_is_one_the_policy_has_too(tmp_path: Path) -> None:
+    data = phantom_file(tmp_path, count=1)
+    lines = [f"0.png,{x},{y},{x + 30},{y + 30},d,{int((x, y) == (10, 10))}" for x in (10, 150, 300) for y in (10, 200)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2,label,target", *lines]))
+    code, said = invoke(
+        "build", "--data", data, "--store", tmp_path / "s", "--oracle", "csv", "--annotations", tmp_path / "boxes.csv",
+        "--pictures", tmp_path, "--preset", "tiny", "--max-gazes", 6,
+    )  # fmt: skip
+    assert code == 0, said
+    assert max(len(each.steps) for each in TrajectoryStore(tmp_path / "s").get("phantom/q0")) > 4
