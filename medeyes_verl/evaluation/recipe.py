@@ -129,7 +129,7 @@ def _by_name(name: str) -> DictConfig:
 def _from_file(path: Path) -> DictConfig:
     try:
         config = OmegaConf.load(path)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+    except Exception as error:  # a missing file, a damaged one, and the YAML reader's own kinds
         raise ValueError(f"{path} is not readable as a configuration: {error}") from error
     if not isinstance(config, DictConfig) or "actor_rollout_ref" not in config or "defaults" in config:
         raise ValueError(f"{path} is no composed configuration: name the .hydra/config.yaml of a run")

@@ -134,7 +134,7 @@ class ScriptedEndpoint:
             if self._dies_after is not None and self.asked.total() > self._dies_after:
                 if not self._dead:
                     self._dead = True
-                    threading.Thread(target=self._server.shutdown).start()
+                    threading.Thread(target=self._die).start()
                 return 0, ""
         text = self._policy(question, turn)
         tokens = len(text.split())
@@ -143,6 +143,10 @@ class ScriptedEndpoint:
             "usage": {"prompt_tokens": 40 + 30 * turn, "completion_tokens": tokens},
         }
         return 200, json.dumps(answer)
+
+    def _die(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
     def close(self) -> None:
         self._server.shutdown()
