@@ -1,0 +1,162 @@
+"""A validation's episodes on their way to a log and to TensorBoard and W&B, without a trainer."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from transformers import AutoProcessor
+
+from medeyes_verl.data.row import read_rows
+from medeyes_verl.evaluation.episode_log import read_episodes
+from medeyes_verl.plugin import validation_figures as module
+from medeyes_verl.plugin.validation_figures import kept_rows, record_validation, show_figures, turn_texts_of
+
+GAZE = '<reasoning>scan</reasoning>\n<action>{"name": "Gaze", "coordinate": [0, 0, 56, 56]}</action>'
+
+
+@pytest.fixture(scope="module")
+def processor(prepared: Any) -> Any:
+    return AutoProcessor.from_pretrained(prepared.model)
+
+
+@pytest.fixture
+def row(prepared: Any, processor: Any) -> dict[str, Any]:
+    """The validation row with one gaze and the right answer, as TransferQueue holds it after a rollout."""
+    stored = next(read_rows(prepared.data / "val.parquet"))
+    answer = f"<reasoning>seen</reasoning>\n<answer>{stored['reward_model']['ground_truth']}</answer>"
+    pieces = [(GAZE + "<|im_end|>", 1), ("\n<|im_start|>user\n", 0), (answer, 1)]
+    encoded = [(processor.tokenizer.encode(text, add_special_tokens=False), own) for text, own in pieces]
+    text = {"type": "text", "text": stored["extra_info"]["question"]}
+    return {
+        "raw_prompt": [{"role": "user", "content": [{"type": "image", "image": stored["images"][0]}, text]}],
+        "data_source": stored["data_source"],
+        "reward_model": stored["reward_model"],
+        "extra_info": stored["extra_info"],
+        "responses": torch.tensor([token for ids, _ in encoded for token in ids]),
+        "response_mask": torch.tensor([own for ids, own in encoded for _ in ids]),
+    }
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    episode = {"max_gazes": 3, "view": {"max_pixels": 12544}, "crop": {"max_pixels": 12544}}
+    rollout = {"n": 2, "custom": {"medeyes": {"episode": episode, "system_prompt": False}}}
+    return OmegaConf.create(
+        {
+            "medeyes": {"output": str(tmp_path)},
+            "actor_rollout_ref": {"rollout": rollout},
+            "data": {"max_response_length": 320},
+            "trainer": {"default_local_dir": str(tmp_path / "checkpoints")},
+        }
+    )
+
+
+class Pictures:
+    """A logger of pictures, TensorBoard's writer and wandb in one."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, tuple[Any, int]] = {}
+        self.writer = self
+
+    def add_image(self, name: str, picture: Any, step: int, dataformats: str) -> None:
+        assert dataformats == "HWC"
+        self.taken[name] = picture, step
+
+    def Image(self, picture: Any) -> Any:  # noqa: N802  # wandb's name
+        return picture
+
+    def log(self, pictures: dict[str, Any], step: int) -> None:
+        self.taken |= {name: (picture, step) for name, picture in pictures.items()}
+
+
+def test_rows_become_logged_episodes_and_figures(
+    row: dict[str, Any], config: Any, processor: Any, tmp_path: Path
+) -> None:
+    board, weights = Pictures(), Pictures()
+    tracking = SimpleNamespace(logger={"console": None, "tensorboard": board, "wandb": weights})
+    record_validation([row, row], config, processor, tracking, step=4)
+    first, second = read_episodes(tmp_path / "logs" / "validation-4.jsonl")
+    assert (first.sample, second.sample) == (0, 1)
+    assert (first.scores.acc, first.record.well_formed) == (1.0, True)
+    assert first.turns[0].text == GAZE
+    assert first.turns[0].box is not None
+    assert first.turns[0].box.as_list() == [0, 0, 224, 224]
+    assert first.tokens == int(row["response_mask"].sum())
+    for logger in (board, weights):
+        [(name, (picture, step))] = logger.taken.items()
+        assert (name, step) == (f"episodes/{first.data_source}/{first.id}", 4)
+        assert picture.dtype == np.uint8
+
+
+def test_a_step_validated_again_replaces_its_log(
+    row: dict[str, Any], config: Any, processor: Any, tmp_path: Path
+) -> None:
+    tracking = SimpleNamespace(logger={})
+    record_validation([row, row], config, processor, tracking, step=4)
+    record_validation([row], config, processor, tracking, step=4)
+    assert len(read_episodes(tmp_path / "logs" / "validation-4.jsonl")) == 1
+
+
+def test_a_failure_is_told_and_goes_no_further(
+    row: dict[str, Any], config: Any, processor: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    row["raw_prompt"][0]["content"][0]["image"] = "nowhere/a.png"
+    record_validation([row], config, processor, SimpleNamespace(logger={}), step=4)
+    assert "the episodes of the validation at step 4 were not logged" in caplog.text
+
+
+def test_pictures_inside_the_table_are_counted(
+    row: dict[str, Any], config: Any, processor: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row["raw_prompt"][0]["content"][0]["image"] = {"bytes": b""}
+    with caplog.at_level(logging.WARNING):
+        record_validation([row], config, processor, SimpleNamespace(logger={}), step=4)
+    assert "1 episodes of a validation are not logged" in caplog.text
+    assert read_episodes(tmp_path / "logs" / "validation-4.jsonl") == []
+
+
+def test_turns_are_the_runs_of_the_models_own_tokens(processor: Any) -> None:
+    tokenizer = processor.tokenizer
+    own = tokenizer.encode("scan<|im_end|>", add_special_tokens=False)
+    others = tokenizer.encode("\n<|im_start|>user\n", add_special_tokens=False)
+    ids, mask = own + others + own, [1] * len(own) + [0] * len(others) + [1] * len(own)
+    assert turn_texts_of(ids, mask, tokenizer) == ["scan", "scan"]
+    assert turn_texts_of([], [], tokenizer) == []
+
+
+def test_rows_are_kept_while_they_are_sampled_and_the_buffer_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Buffer:
+        def sample(self, **options: Any) -> Any:
+            return SimpleNamespace(keys=["b_0_0", "a_0_0"], partition_id=options["partition_id"]), {"metric": 1}
+
+    def get(keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, list[str]]:
+        assert partition_id == "val"
+        return {name: [f"{name} of {key}" for key in keys] for name in select_fields}
+
+    monkeypatch.setattr(module.tq, "kv_batch_get", get)
+    monkeypatch.setattr(module, "MOST_EPISODES", 3)
+    buffer = Buffer()
+    with kept_rows(buffer) as rows:
+        batch, metrics = buffer.sample(partition_id="val")
+        buffer.sample(partition_id="val")
+    assert (batch.keys, metrics) == (["b_0_0", "a_0_0"], {"metric": 1})
+    assert [row["extra_info"] for row in rows] == ["extra_info of a_0_0", "extra_info of b_0_0", "extra_info of a_0_0"]
+    buffer.sample(partition_id="train")
+    assert len(rows) == 3
+
+
+def test_tensorboard_takes_the_figures(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path)) as writer:
+        figure = np.zeros((20, 30, 3), dtype=np.uint8)
+        show_figures({"episodes/phantom/q1": figure}, {"tensorboard": SimpleNamespace(writer=writer)}, step=7)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    [picture] = events.Images("episodes/phantom/q1")
+    assert (picture.step, picture.width, picture.height) == (7, 30, 20)
