@@ -15,7 +15,8 @@ Summary = Mapping[str, Mapping[str, Any]]
 
 PERCENT = ("pass", "majority", "token_f1", "medevalkit", "llava_med_recall", "format_valid", "answered")
 SECONDARY = ("token_f1", "medevalkit", "llava_med_recall", "format_valid", "answered", "broken_off")
-LOOKING = ("gazes", "no_gaze", "scan_share", "drill_share", "diversity", "tokens", "seconds_median", "seconds_p95")
+LOOKING = ("gazes", "no_gaze", "scan_share", "drill_share", "diversity")
+COST = ("tokens", "seconds_median", "seconds_p95", "prompts_differing")
 GROUNDING = ("grounded", "best_iou", "best_hit", "best_pointing", "best_dice", "best_coverage")
 HEADINGS = {
     "pass": "pass@n",
@@ -29,6 +30,7 @@ HEADINGS = {
     "drill_share": "drills",
     "seconds_median": "seconds, median",
     "seconds_p95": "seconds, 95%",
+    "prompts_differing": "prompts unlike training's",
     "grounded": "episodes with a target",
     "best_iou": "IoU",
     "best_hit": "hit (IoU ≥ 0.5)",
@@ -45,7 +47,8 @@ def markdown(summary: Summary, title: str) -> str:
     if any(figures["samples"] > 1 for figures in overall.values()):
         parts += ["## Several samples a question", _plain(overall, ("samples", "pass", "majority"))]
     parts += ["## Other scores", _plain(overall, SECONDARY)]
-    parts += ["## Looking, and what it cost", _plain(overall, LOOKING)]
+    parts += ["## Looking", _plain(overall, LOOKING)]
+    parts += ["## What it cost", _plain(overall, COST)]
     if any(figures["grounded"] for figures in overall.values()):
         parts += ["## The best gaze against the marked target", _plain(overall, GROUNDING)]
     for kind in ("organ", "modality"):
