@@ -8,7 +8,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from medeyes_verl.gaze.geometry import Box, Size
@@ -34,20 +37,22 @@ SIDE = 264
 """Side of the square that holds a panel's picture."""
 MARGIN = 14
 TITLE_HEIGHT = 26
-TEXT_SIZE = 14
+TEXT_SIZE = 13
 LINE_HEIGHT = 19
 LINE_CHARACTERS = 36
-"""What fits under a picture at TEXT_SIZE in the font that Pillow carries."""
+"""What fits under a picture at TEXT_SIZE in the font used here."""
 MOST_LINES = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One column of a sheet: a title, a picture and words under it."""
+    """One column of a sheet, from top to bottom."""
 
     title: str
-    picture: Image.Image | None
-    lines: Sequence[str]
+    above: Sequence[str]
+    """What was said before the picture was seen."""
+    picture: Image.Image
+    below: Sequence[str]
     colour: Colour = INK
     """Of the title and of the picture's frame."""
 
@@ -78,25 +83,38 @@ def numbered(original: Image.Image, boxes: Sequence[tuple[int, Box]], side: int 
 
 
 def sheet(heading: str, panels: Sequence[Panel]) -> Image.Image:
-    """Panels side by side under a heading, dark on white; as high as the longest text needs."""
-    texts = [_wrapped(panel.lines) for panel in panels]
-    width = MARGIN + len(panels) * (SIDE + MARGIN)
+    """At least one panel, side by side under a heading, dark on white; as high as the longest texts need."""
+    above, below = [
+        [_wrapped(lines) for lines in column] for column in zip(*((p.above, p.below) for p in panels), strict=True)
+    ]
     head = textwrap.wrap(heading, LINE_CHARACTERS * len(panels))[:2]
-    top = MARGIN + len(head) * (LINE_HEIGHT + 3) + 4
-    bottom = top + TITLE_HEIGHT + SIDE + 8
-    height = bottom + max((len(lines) for lines in texts), default=0) * LINE_HEIGHT + MARGIN
-    paper = Image.new("RGB", (width, height), PAPER)
+    titles = MARGIN + len(head) * (LINE_HEIGHT + 3) + 6
+    words = titles + TITLE_HEIGHT
+    pictures = words + max(map(len, above)) * LINE_HEIGHT + 6
+    end = pictures + SIDE + 8
+    size = MARGIN + len(panels) * (SIDE + MARGIN), end + max(map(len, below)) * LINE_HEIGHT + MARGIN
+    paper = Image.new("RGB", size, PAPER)
     pencil = ImageDraw.Draw(paper)
-    for row, line in enumerate(head):
-        pencil.text((MARGIN, MARGIN + row * (LINE_HEIGHT + 3)), line, fill=INK, font=_font(TEXT_SIZE + 2))
-    for place, (panel, lines) in enumerate(zip(panels, texts, strict=True)):
+    _write(pencil, MARGIN, MARGIN, head, TEXT_SIZE + 3, LINE_HEIGHT + 3)
+    for place, panel in enumerate(panels):
         left = MARGIN + place * (SIDE + MARGIN)
-        pencil.text((left, top), panel.title, fill=panel.colour, font=_font(TEXT_SIZE + 1))
-        if panel.picture is not None:
-            _place(paper, panel.picture, left, top + TITLE_HEIGHT, panel.colour)
-        for row, line in enumerate(lines):
-            pencil.text((left, bottom + row * LINE_HEIGHT), line, fill=INK, font=_font(TEXT_SIZE))
+        pencil.text((left, titles), panel.title, fill=panel.colour, font=_font(TEXT_SIZE + 1))
+        _write(pencil, left, words, above[place])
+        _place(paper, panel.picture, left, pictures, panel.colour)
+        _write(pencil, left, end, below[place])
     return paper
+
+
+def _write(
+    pencil: ImageDraw.ImageDraw,
+    left: int,
+    top: int,
+    lines: Sequence[str],
+    size: int = TEXT_SIZE,
+    step: int = LINE_HEIGHT,
+) -> None:
+    for row, line in enumerate(lines):
+        pencil.text((left, top + row * step), line, fill=INK, font=_font(size))
 
 
 def _place(paper: Image.Image, picture: Image.Image, left: int, top: int, colour: Colour) -> None:
@@ -117,5 +135,7 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib carries: the font in Pillow has no ×, no – and no Greek."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medeyes_verl.data.row import LETTERS
 from medeyes_verl.drawing import RIGHT, WRONG, Panel, gaze_colour, numbered, sheet
-from medeyes_verl.evaluation.episode_log import LoggedEpisode
+from medeyes_verl.evaluation.episode_log import LoggedEpisode, LoggedTurn
 from medeyes_verl.gaze.crop import PixelBounds, crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.grammar import parse_turn
@@ -30,39 +30,39 @@ def episode_figure(episode: LoggedEpisode, crop: PixelBounds) -> Image.Image:
     gazes = [turn for turn in episode.turns if turn.box is not None]
     boxes = [(number, turn.box) for number, turn in enumerate(gazes, 1) if turn.box is not None and turn.image == 1]
     right = episode.scores.acc == 1
-    verdict, colour = ("right", RIGHT) if right else ("wrong", WRONG)
     size = f"{originals[0].width}×{originals[0].height}"
     if episode.view_sizes:
         size += f", seen as {episode.view_sizes[0].width}×{episode.view_sizes[0].height}"
-    closing = [] if episode.turns and episode.turns[-1].box is not None else closing_words(episode)
-    panels = [Panel("the image", numbered(originals[0], boxes), [size, *closing, *verdict_lines(episode)], colour)]
-    for number, turn in enumerate(gazes, 1):
-        assert turn.box is not None
-        title = f"gaze {number}" + (f", image {turn.image}" if turn.image > 1 else "")
-        words = f"“{parse_turn(turn.text).reasoning}”"
-        panels.append(
-            Panel(
-                title,
-                crop_of(originals[turn.image - 1], turn.box, crop),
-                [words, box_words(turn.box)],
-                gaze_colour(number),
-            )
-        )
-    return sheet(f"{episode.question}  ({verdict})", panels)
+    whole = Panel(
+        title="right" if right else "wrong",
+        above=[size],
+        picture=numbered(originals[0], boxes),
+        below=verdict_lines(episode),
+        colour=RIGHT if right else WRONG,
+    )
+    return sheet(episode.question, [whole, *(_gaze(n, turn, originals, crop) for n, turn in enumerate(gazes, 1))])
 
 
-def closing_words(episode: LoggedEpisode) -> list[str]:
-    """The thought of the last turn, quoted; none where there is no turn or no thought."""
-    if not episode.turns:
-        return []
-    reasoning = parse_turn(episode.turns[-1].text).reasoning
-    return [f"“{reasoning}”"] if reasoning else []
+def _gaze(number: int, turn: LoggedTurn, originals: Sequence[Image.Image], crop: PixelBounds) -> Panel:
+    """What the policy said, and the crop it got for it."""
+    assert turn.box is not None
+    return Panel(
+        title=f"gaze {number}" + (f", image {turn.image}" if turn.image > 1 else ""),
+        above=[f"“{parse_turn(turn.text).reasoning}”"],
+        picture=crop_of(originals[turn.image - 1], turn.box, crop),
+        below=[box_words(turn.box)],
+        colour=gaze_colour(number),
+    )
 
 
 def verdict_lines(episode: LoggedEpisode) -> list[str]:
-    """The answer against the truth, and what was wrong with the form."""
+    """The last thought, the answer against the truth, and what was wrong with the form."""
+    thought = parse_turn(episode.turns[-1].text).reasoning if episode.turns and episode.turns[-1].box is None else ""
     answer = episode.record.answer
-    lines = [f"answer: {answer}" if answer is not None else f"no answer ({episode.record.finish.replace('_', ' ')})"]
+    lines = [f"“{thought}”"] if thought else []
+    lines.append(
+        f"answer: {answer}" if answer is not None else f"no answer ({episode.record.finish.replace('_', ' ')})"
+    )
     lines.append(f"truth: {truth_in_words(episode.ground_truth, episode.question_type, episode.options)}")
     if episode.record.faults:
         lines.append("faults: " + ", ".join(fault.value.replace("_", " ") for fault in episode.record.faults))
