@@ -14,12 +14,17 @@ fail() { # fail STEP REASON WHAT-TO-DO
 
 has_nvidia_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }
 
-pip_install() { "$PYTHON_BIN" -m pip install --disable-pip-version-check --quiet "$@"; }
+# pip's own output is thousands of lines: a line for each package that it looks at is progress enough
+pip_install() {
+    "$PYTHON_BIN" -m pip install --disable-pip-version-check --progress-bar off "$@" |
+        sed -un -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^Installing collected packages.*/  unpacking …/p'
+    return "${PIPESTATUS[0]}"
+}
 
 # The CPU build of torch, from the indexes that pip is configured with; else from PyTorch's own CPU index, whose
 # address the installer uv knows.
 install_cpu_torch() {
-    pip_install 'torch==2.13.0+cpu' 2>/dev/null && return
+    pip_install 'torch==2.13.0+cpu' 2>"$VENV/cpu-torch.log" && return
     echo 'the configured indexes have no CPU build of torch; taking it from PyTorch'
     pip_install uv && "$PYTHON_BIN" -m uv pip install --quiet --python "$PYTHON_BIN" --torch-backend=cpu \
         'torch==2.13.0' torchvision

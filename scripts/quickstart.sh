@@ -39,6 +39,7 @@ prepare_environment
 step() { # step NAME COMMAND…: run it and keep what it says in a log
     local name=$1 log
     shift
+    [ ! -t 1 ] || export FORCE_COLOR=1 # progress bars move, although what they write goes through tee
     log=$output/logs/$name.log
     say "$name"
     "$@" 2>&1 | tee "$log"
