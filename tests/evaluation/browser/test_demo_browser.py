@@ -13,7 +13,9 @@ from PIL import Image
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.writers import ScriptedWriter
 
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install medeyes-verl[demo]")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install medeyes-verl[demo]")
+
+import uvicorn
 
 from medeyes_verl.evaluation.demo import Stage
 from medeyes_verl.evaluation.demo_web import Example, demo_app
