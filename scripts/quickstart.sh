@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a trained policy: environment, data, experts, a tiny policy, veRL's main_ppo, a summary.
+# From nothing to a trained policy: environment, data, experts, a tiny policy, veRL's main_ppo, a report, a summary.
 #
 #   bash scripts/quickstart.sh                                         the phantom benchmark
 #   bash scripts/quickstart.sh --dataset vqa-rad --source DIR          the real VQA-RAD archive
@@ -86,5 +86,7 @@ if [ "$(cat "$finished" 2>/dev/null)" = "$steps" ]; then
 else
     train_policy
 fi
+step report "$PYTHON_BIN" -m medeyes_verl.cli report "$output"
 step summary "$PYTHON_BIN" scripts/summarise_run.py "$output"
-echo "quickstart: ok ($output)"
+echo "report: $output/report.html   watch it look: $VENV/bin/medeyes-verl demo $output"
+echo "quickstart: ok"

@@ -1,12 +1,14 @@
 """The trainer modes ``medeyes_sync``, ``medeyes_colocate_async`` and ``medeyes_separate_async``.
 
-Each is veRL's trainer of that mode with one mixin. Around two of its steps the mixin does what two streams
-need, and touches nothing else:
+Each is veRL's trainer of that mode with one mixin. Around its steps the mixin does what two streams need, and
+keeps what a report shows:
 
 - after the old log-probabilities: mark the expert rows, set theirs to log π_expert = 0;
 - around the advantages: label the prompt id each row carries with its stream, so that statistics are taken per
   (prompt, stream), and put the plain id back. Keys are untouched: replay, balancing, filtering and dumps see
-  the groups as they are.
+  the groups as they are;
+- around a validation: keep its episodes;
+- with a checkpoint: keep the policy's past successes, where they are replayed.
 """
 
 from functools import partial
@@ -33,6 +35,7 @@ from medeyes_verl.plugin.objective import dual_stream_ppo_loss, dual_stream_sett
 from medeyes_verl.plugin.replay_actor import make_replay, successes
 from medeyes_verl.plugin.settings import replay_settings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
+from medeyes_verl.plugin.validation_figures import kept_rows, record_validation
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Base
@@ -123,6 +126,12 @@ class DualStreamMixin(_Base):
         batch = super()._update_actor(batch, metrics)
         divided(metrics)
         return batch
+
+    def _validate(self) -> dict[str, float]:
+        with kept_rows(self.replay_buffer) as rows:
+            metrics: dict[str, float] = super()._validate()
+        record_validation(rows, self.config, self.processor, self.logger, self.global_steps)
+        return metrics
 
     def _expert_rows(self, batch: KVBatchMeta) -> torch.Tensor:
         """(B,) True for expert trajectories. A padding row copies another row's fields and is nobody's."""
