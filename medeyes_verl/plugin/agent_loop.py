@@ -101,6 +101,7 @@ class GazeAgentLoop(AgentLoopBase):
 
         extra_fields |= {
             "stream": ON_POLICY if trajectory is None else EXPERT,
+            "source": "policy" if trajectory is None else trajectory.source,
             "expert_missing": off_policy is not None and trajectory is None,
             "record": episode.record.as_dict(),
             "turn_texts": texts,

@@ -13,6 +13,7 @@ from verl import DataProto
 from verl.utils.debug.metrics import calculate_debug_metrics
 
 from medeyes_verl.algorithm.advantage import silent_group_share
+from medeyes_verl.expert.replay import SOURCE as REPLAY
 from medeyes_verl.gaze.record import EpisodeRecord
 from medeyes_verl.plugin.objective import DENOMINATOR, NUMERATOR
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY
@@ -56,6 +57,9 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
         if modes:
             metrics[f"medeyes/{stream}/scan_share"] = modes.count("scan") / len(modes)
             metrics[f"medeyes/{stream}/drill_share"] = modes.count("drill") / len(modes)
+        if stream == EXPERT:
+            replayed = [extra_fields[i]["source"] == REPLAY for i in members]
+            metrics["medeyes/expert/replayed_share"] = float(np.mean(replayed))
     metrics["medeyes/expert/missing_rows"] = float(sum(bool(extra_fields[i]["expert_missing"]) for i in kept))
     return metrics
 

@@ -28,6 +28,7 @@ def record(boxes: int, modes: list[str], faults: list[str]) -> dict[str, Any]:
 def extra(stream: str, r_acc: float, missing: bool = False, **facts: Any) -> dict[str, Any]:
     return {
         "stream": stream,
+        "source": "grn_cvs" if stream == "expert" else "policy",
         "expert_missing": missing,
         "record": record(**facts),
         "reward_extra_info": {"r_acc": r_acc, "gazes": float(facts["boxes"])},
@@ -67,6 +68,7 @@ def test_each_stream_by_hand(rows: TensorDict) -> None:
     assert own["written_tokens"] == 2.0
     assert (own["scan_share"], own["drill_share"]) == (0.25, 0.75)
     assert metrics["medeyes/expert/silent_groups"] == 1.0
+    assert metrics["medeyes/expert/replayed_share"] == 0.0
     assert metrics["medeyes/expert/reward"] == pytest.approx(0.9)
     assert metrics["medeyes/expert/missing_rows"] == 0.0
 
