@@ -118,6 +118,7 @@ def store(
                 "store", trajectories=size, megabytes=sum(files) / 1e6, segments=len(files),
                 written_per_second=written, workers=workers,
                 lookups_per_second=sum(each["lookups"] for each in found) / seconds,
+                cpu_ms_a_lookup=1e3 * sum(each["busy"] for each in found) / sum(each["lookups"] for each in found),
                 misses_per_second=sum(each["misses"] for each in found) / found[0]["miss_seconds"],
                 open_ms=1e3 * max(each["open"] for each in found),
                 private_megabytes=max(each["private"] for each in found) / 1e6,
@@ -270,11 +271,12 @@ def _look_up(path: Path, questions: int, seconds: float, seed: int, results: Any
     reader = TrajectoryStore(path)
     opened = time.perf_counter() - start
     lookups = misses = 0
-    end = time.perf_counter() + seconds
+    end, busy = time.perf_counter() + seconds, time.process_time()
     while time.perf_counter() < end:
         for _ in range(100):
             assert len(reader.get(_id(rng.randrange(questions)))) == PER_QUESTION
         lookups += 100
+    busy = time.process_time() - busy
     after = _memory()
     start = time.perf_counter()
     while time.perf_counter() - start < seconds / 4:
@@ -284,6 +286,7 @@ def _look_up(path: Path, questions: int, seconds: float, seed: int, results: Any
     results.put(
         {
             "lookups": lookups,
+            "busy": busy,
             "misses": misses,
             "miss_seconds": seconds / 4,
             "open": opened,

@@ -108,20 +108,25 @@ class Walk:
     rejected: list[str] = field(default_factory=list)
     """What the oracle said and was not taken."""
     stop: Stop = "t_max"
-    answer: Answer = field(default_factory=lambda: Answer(""))
 
 
 async def walk(
     question: Question, oracle: Oracle, settings: NavigatorSettings, choose: Choose, rng: random.Random
 ) -> Walk:
-    """Walk once. Raises OracleError or OracleDownError as the oracle does."""
+    """Walk once, up to the answer (see `answered`). Raises OracleError or OracleDownError as the oracle does."""
     path = _Path(question, oracle, settings, choose, rng)
     if settings.modes == "random":
         path.gaze_at_random()
-        return path.walk
-    await path.go()
-    path.walk.answer = await oracle.answer(question, path.walk.findings)
+    else:
+        await path.go()
     return path.walk
+
+
+async def answered(question: Question, oracle: Oracle, path: Walk) -> Answer:
+    """The answer at the end of a walk; a random one is told it."""
+    if path.stop == "drawn":
+        return Answer(question.ground_truth)
+    return await oracle.answer(question, path.findings)
 
 
 class _Path:
@@ -239,7 +244,6 @@ class _Path:
             words = look_words(self.settings.style, (), None, place_of(box, size), None, rng)
             self._look(words, box, image, None)
         walk.stop = "drawn"
-        walk.answer = Answer(self.question.ground_truth)
 
 
 def _same(one: Candidate, other: Candidate) -> bool:

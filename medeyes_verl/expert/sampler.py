@@ -17,8 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from medeyes_verl.expert.framing import GRID_FRAMING
-from medeyes_verl.expert.navigator import NavigatorSettings, Walk, walk
-from medeyes_verl.expert.oracles.protocol import Oracle
+from medeyes_verl.expert.navigator import NavigatorSettings, Walk, answered, walk
+from medeyes_verl.expert.oracles.protocol import Answer, Oracle
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.expert.wording import cleaned, conclusion_words
@@ -81,11 +81,11 @@ async def sample(question: Question, oracle: Oracle, settings: SamplerSettings, 
             break
         path = await walk(question, oracle, settings.navigator, choose, rng)
         counts.update(f"oracle: {reason}" for reason in path.rejected)
-        key = (path.answer.text, *((step.image, step.box) for step in path.steps))
+        key = tuple((step.image, step.box) for step in path.steps)
         if key in made:
             counts["duplicate"] += 1
             continue
-        trajectory = _trajectory(question, path, settings, judge, rng)
+        trajectory = _trajectory(question, path, await answered(question, oracle, path), settings, judge, rng)
         reason = inadmissible(trajectory, settings.episode, question.image_sizes)
         if reason:
             counts[f"inadmissible: {reason}"] += 1
@@ -154,14 +154,14 @@ def _limits(settings: EpisodeSettings, original: Size, images: int) -> GazeLimit
 
 
 def _trajectory(
-    question: Question, path: Walk, settings: SamplerSettings, judge: Judge, rng: random.Random
+    question: Question, path: Walk, given: Answer, settings: SamplerSettings, judge: Judge, rng: random.Random
 ) -> Trajectory:
     style = settings.navigator.style
-    answer = cleaned(path.answer.text)
+    answer = cleaned(given.text)
     return Trajectory(
         expert_id=question.expert_id,
         steps=tuple(path.steps),
-        conclusion=conclusion_words(style, path.findings, question.image_sizes, path.answer.words, rng),
+        conclusion=conclusion_words(style, path.findings, question.image_sizes, given.words, rng),
         answer=answer,
         correct=judge(question, answer),
         source=_source(settings),

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from medeyes_verl.expert.framing import Framing
-from medeyes_verl.expert.navigator import NavigatorSettings, Walk, walk
+from medeyes_verl.expert.navigator import NavigatorSettings, Walk, answered, walk
 from medeyes_verl.expert.oracles.protocol import Answer, Assessment, Candidate, Finding, Located
 from medeyes_verl.expert.question import Question
 from medeyes_verl.gaze.geometry import Box, Size
@@ -61,7 +61,7 @@ def modes(path: Walk) -> list[str]:
 
 def test_confident_after_one_drill() -> None:
     path = go(Scripted([[(A, 0.6), (B, 0.5)]], {A: [0.9]}))
-    assert (path.stop, modes(path), path.answer.text) == ("confident", ["scan>drill", "drill>stop"], "mass")
+    assert (path.stop, modes(path)) == ("confident", ["scan>drill", "drill>stop"])
     assert [step.box for step in path.steps] == [WHOLE, Box(75, 75, 225, 225)]
     scan, drill = path.decisions
     assert (scan.gaze, scan.candidates) == (0, (0.6, 0.5))
@@ -103,7 +103,7 @@ def test_t_max_bounds_the_gazes() -> None:
     oracle = Scripted([[(A, 0.1), (B, 0.1), (C, 0.1)]], {A: [0.05], B: [0.05], C: [0.05]})
     path = go(oracle, replace(PLAIN, max_gazes=2, scan_gazes=False))
     assert (path.stop, len(path.steps)) == ("t_max", 2)
-    assert oracle.asked == ["locate", "assess", "locate", "assess", "answer"]
+    assert oracle.asked == ["locate", "assess", "locate", "assess"]
 
 
 def test_the_last_gaze_belongs_to_a_region() -> None:
@@ -126,7 +126,7 @@ def test_at_most_five_candidates_most_confident_first() -> None:
 def test_scan_only_never_asks_about_a_region() -> None:
     oracle = Scripted([[(A, 0.6), (B, 0.5)]], {})
     path = go(oracle, replace(PLAIN, modes="scan_only", scan_gazes=False))
-    assert set(oracle.asked) == {"locate", "answer"}
+    assert set(oracle.asked) == {"locate"}
     assert [decision.region for decision in path.decisions if decision.mode == "drill"] == [A, B]
     assert path.stop == "nothing_left"
 
@@ -147,8 +147,8 @@ def test_random_boxes_ask_nothing_and_know_the_answer() -> None:
         asyncio.run(walk(QUESTION, oracle, replace(PLAIN, modes="random"), first, random.Random(seed)))
         for seed in range(200)
     ]
+    assert {asyncio.run(answered(QUESTION, oracle, path)).text for path in paths} == {"mass"}
     assert oracle.asked == []
-    assert {path.answer.text for path in paths} == {"mass"}
     assert {len(path.steps) for path in paths} == {1, 2, 3, 4}
     assert all(step.box == step.box.clipped(SIZE) for path in paths for step in path.steps)
     centres = [(step.box.x1 + step.box.x2) / 2 for path in paths for step in path.steps]
