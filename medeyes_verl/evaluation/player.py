@@ -123,15 +123,20 @@ async def play_all(
 async def _play(episode: Episode, writer: Writer) -> tuple[list[tuple[str, str | None, bool]], str | None]:
     """Until the episode is over: its turns as (text, observation, was there a crop), and why it was broken off."""
     turns: list[tuple[str, str | None, bool]] = []
+
+    def reply(text: str) -> None:
+        observation = episode.reply(text)
+        if observation is None:
+            turns.append((text, None, False))
+            return
+        turns.append((text, observation.text, observation.picture is not None))
+        writer.observe(observation)
+
     try:
-        while True:
+        while not episode.over:
             text = await writer.write()
-            observation = episode.reply(text)
-            if observation is None:
-                turns.append((text, None, False))
-                return turns, None
-            turns.append((text, observation.text, observation.picture is not None))
-            writer.observe(observation)
+            await asyncio.to_thread(reply, text)  # cropping and encoding take milliseconds that others need not wait
+        return turns, None
     except OutOfTokensError:
         episode.truncate()
         return turns, None

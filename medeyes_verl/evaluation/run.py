@@ -101,7 +101,7 @@ def settings_of(
                 "sampling": asdict(requests.sampling),
                 "extensions": requests.extensions,
                 "exact_budget": exact_budget,
-                "tables": {table.name: hashlib.sha256(table.read_bytes()).hexdigest() for table in tables},
+                "tables": [[table.name, hashlib.sha256(table.read_bytes()).hexdigest()] for table in tables],
             }
         )
     )
