@@ -21,6 +21,7 @@ from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.tiny.auxiliary import TEXT_LAYER, AuxiliaryHeads
 from medeyes_verl.tiny.batches import Batch, BatchMaker, made_ahead
 from medeyes_verl.tiny.examples import CountingProcessor, ExpertRow
+from medeyes_verl.tiny.picture_tokens import final_hidden_states, silence_picture_tokens
 from medeyes_verl.tiny.vision import encode_pictures
 
 
@@ -106,6 +107,8 @@ def warm_up(
         if progress.share == 1:
             break
     model.eval()
+    passes = (losses(model, heads, batch) for batch in maker.make(settings.late_cut))
+    silence_picture_tokens(model, final_hidden_states(model, passes))
     return progress
 
 
