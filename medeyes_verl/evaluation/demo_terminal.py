@@ -18,9 +18,8 @@ from medeyes_verl.expert.draw import in_terminal
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.record import EpisodeRecord
 
-PICTURE_COLUMNS = 44
-"""Characters across the whole picture."""
-CROP_COLUMNS = 28
+MOST_COLUMNS = 56
+"""Characters across a picture; two stand side by side."""
 
 
 async def show_episode(
@@ -32,6 +31,7 @@ async def show_episode(
     console.print(Panel(Text(question), title="question", title_align="left", expand=False))
     boxes: list[tuple[int, Box]] = []
     gazes = 0
+    columns = max(16, min(MOST_COLUMNS, (console.width - 8) // 2))
     with console.status("looking …") as status:
         async for event in stage.play(originals, question):
             if isinstance(event, EpisodeRecord):
@@ -42,14 +42,16 @@ async def show_episode(
                 if event.image == 1:
                     boxes.append((gazes, event.box))
             pictured = console.color_system is not None  # half blocks without colours show nothing
-            console.print(_turn(event, gazes, originals if pictured else (), boxes))
+            console.print(_turn(event, gazes, originals if pictured else (), boxes, columns))
             status.update("thinking …")
     raise AssertionError("every episode ends with its record")
 
 
-def _turn(moment: Moment, gazes: int, originals: Sequence[Image.Image], boxes: Sequence[tuple[int, Box]]) -> Panel:
+def _turn(
+    moment: Moment, gazes: int, originals: Sequence[Image.Image], boxes: Sequence[tuple[int, Box]], columns: int
+) -> Panel:
     """One turn; after a gaze the picture with all boxes so far beside the crop, where `originals` are given."""
-    words: list[RenderableType] = [Text(f"“{moment.reasoning}”" if moment.reasoning else moment.text)]
+    words: list[RenderableType] = [_words(f"“{moment.reasoning}”" if moment.reasoning else moment.text)]
     if moment.note:
         words.append(Text(moment.note, style="red"))
     if moment.crop is None or moment.box is None:
@@ -58,8 +60,8 @@ def _turn(moment: Moment, gazes: int, originals: Sequence[Image.Image], boxes: S
     words.append(Text(box_words(moment.box), style="dim"))
     if originals:
         here = boxes if moment.image == 1 else [(gazes, moment.box)]
-        whole = in_terminal(numbered(originals[moment.image - 1], here, side=352), PICTURE_COLUMNS)
-        words.insert(0, Columns([whole, in_terminal(moment.crop, CROP_COLUMNS)], padding=(0, 2)))
+        whole = in_terminal(numbered(originals[moment.image - 1], here, side=8 * columns), columns)
+        words.insert(0, Columns([whole, in_terminal(moment.crop, columns)], padding=(0, 2)))
     red, green, blue = gaze_colour(gazes)
     style = f"rgb({red},{green},{blue})"
     return Panel(Group(*words), title=number, title_align="left", border_style=style, expand=False)
@@ -69,9 +71,14 @@ def _verdict(record: EpisodeRecord, truth: str | None) -> Text:
     if record.answer is None:
         text = Text(f"no answer ({record.finish.replace('_', ' ')})", style="bold red")
     else:
-        text = Text.assemble("answer: ", (record.answer, "bold"))
+        text = Text.assemble("answer: ", _words(record.answer, "bold"))
     if truth is not None:
         text.append(f"   truth: {truth}")
     if record.faults:
         text.append("\nfaults: " + ", ".join(fault.value.replace("_", " ") for fault in record.faults), style="red")
     return text
+
+
+def _words(text: str, style: str = "") -> Text:
+    """A model's words without control characters, which a terminal would obey."""
+    return Text("".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text), style)

@@ -165,3 +165,12 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["demo", str(tmp_path)])
     assert result.exit_code == 1
     assert "--image FILE --question TEXT" in result.output
+
+
+def test_a_terminal_does_not_obey_the_policy(staged: Any, picture: Image.Image) -> None:
+    screen = io.StringIO()
+    console = Console(width=120, color_system=None, file=screen)
+    hostile = "<reasoning>\x1b[2J\x07gone</reasoning>\n<answer>\x1b]0;owned\x07</answer>"
+    asyncio.run(show_episode(console, staged([hostile]), [picture], "What is it?", None))
+    assert "\x1b" not in screen.getvalue()
+    assert "\ufffd[2J\ufffdgone" in screen.getvalue()
