@@ -46,6 +46,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
                 "advantage": advantages_B[i].item(),
                 "advantage_size": abs(advantages_B[i].item()),
                 "written_tokens": len(advantages[i]),
+                "response_length": len(rows["response_mask"][i]),
             }
             for i in members
         ]

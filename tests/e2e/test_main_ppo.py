@@ -138,7 +138,7 @@ def test_every_metric_the_readme_names_is_logged(runs: tuple[Run, Run]) -> None:
     first, _ = runs
     of_each_stream = (
         *("reward", "r_acc", "r_grammar", "r_div", "advantage", "silent_groups", "clip_fraction", "gradient_weight"),
-        *("gazes", "scan_share", "drill_share", "format_valid", "written_tokens"),
+        *("gazes", "scan_share", "drill_share", "format_valid", "response_length"),
     )
     wanted = {f"medeyes/{stream}/{name}" for stream in ("on_policy", "expert") for name in of_each_stream}
     wanted |= {"medeyes/expert/probability_before", "medeyes/expert/missing_rows", "training/rollout_probs_diff_max"}

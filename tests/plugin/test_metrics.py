@@ -65,7 +65,7 @@ def test_each_stream_by_hand(rows: TensorDict) -> None:
     assert own["silent_groups"] == 0.0
     assert own["format_valid"] == 0.5
     assert own["gazes"] == 2.0
-    assert own["written_tokens"] == 2.0
+    assert (own["written_tokens"], own["response_length"]) == (2.0, 2.5)
     assert (own["scan_share"], own["drill_share"]) == (0.25, 0.75)
     assert metrics["medeyes/expert/silent_groups"] == 1.0
     assert metrics["medeyes/expert/replayed_share"] == 0.0
