@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Literal, Protocol, TypeVar
 
@@ -28,30 +29,35 @@ class Engine(Protocol):
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
 
 
-def local_engine(workers: int) -> Engine:
-    """`workers` processes on this machine; 1 means this very process."""
+@contextmanager
+def local_engine(workers: int) -> Iterator[Engine]:
+    """`workers` processes on this machine, started when they are first needed; 1 means this very process."""
+    if workers == 1:
+        yield _in_this_process
+        return
+    # Not forked: a child must not share the file positions of the archives its parent has open.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 
     def run(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        if workers == 1:
-            yield from map(function, items)
-            return
-        # Not forked: a child must not share the file positions of the archives its parent has open.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-        try:
-            running: set[Future[Result]] = set()
-            for item in items:
-                running.add(pool.submit(function, item))
-                if len(running) >= workers * _ITEMS_WAITING:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            while running:
+        running: set[Future[Result]] = set()
+        for item in items:
+            running.add(pool.submit(function, item))
+            if len(running) >= workers * _ITEMS_WAITING:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
 
-    return run
+    try:
+        yield run
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_this_process(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    return map(function, items)
 
 
 def _end_with_parent() -> None:
@@ -104,5 +110,6 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> tuple[Result | N
         return None, error
 
 
-def make_engine(name: EngineName, workers: int) -> Engine:
-    return ray_engine() if name == "ray" else local_engine(workers)
+def make_engine(name: EngineName, workers: int) -> AbstractContextManager[Engine]:
+    """The engine of that name for the length of a `with` block."""
+    return nullcontext(ray_engine()) if name == "ray" else local_engine(workers)

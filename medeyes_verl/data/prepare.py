@@ -89,9 +89,12 @@ def prepare(
     output = settings.output.resolve()
     work = output / WORK_FOLDER
     root = work if settings.images == "embedded" else output
-    engine: Engine = make_engine(settings.engine, settings.workers)
     summary = Summary(data_source, source)
-    with _sole_writer(work), _progress(console) as progress:
+    with (
+        _sole_writer(work),
+        make_engine(settings.engine, settings.workers) as engine,
+        _progress(console) as progress,
+    ):
         sweep_temporaries(root)
         _survey(records, settings, summary, progress)
         parts = _make_parts(plan_parts(data_source, records(), work, root), engine, summary, progress)

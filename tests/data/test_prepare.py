@@ -178,16 +178,17 @@ def test_the_engine_takes_items_only_as_they_are_needed(workers: int) -> None:
             taken.append(number)
             yield number
 
-    results = local_engine(workers)(math.factorial, items())
-    first = next(results)
-    assert len(taken) <= 2 * workers + 1
-    assert sorted([first, *results]) == [math.factorial(number) for number in range(1, 100)]
+    with local_engine(workers) as engine:
+        results = engine(math.factorial, items())
+        first = next(results)
+        assert len(taken) <= 2 * workers + 1
+        assert sorted([first, *results]) == [math.factorial(number) for number in range(1, 100)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_in_a_worker_reaches_the_caller(workers: int) -> None:
-    with pytest.raises(ValueError, match="negative"):
-        list(local_engine(workers)(math.factorial, [1, -1, 2]))
+    with local_engine(workers) as engine, pytest.raises(ValueError, match="negative"):
+        list(engine(math.factorial, [1, -1, 2]))
 
 
 SCRIPT = """
