@@ -17,15 +17,18 @@ function draw(printing) {
       const colour = scheme.traces[trace.meta % scheme.traces.length];
       return { ...trace, line: { ...trace.line, color: colour }, marker: { color: colour, size: 5 } };
     });
+    // a legend needs up to a row a line, and must not eat into the plot
+    const legendRows = traces.filter((trace) => trace.showlegend).length;
     const axis = { gridcolor: scheme.line, zerolinecolor: scheme.line, automargin: true, fixedrange: false };
     Plotly.react(`chart-${number}`, coloured, {
+      height: 208 + 19 * legendRows,
       margin: { l: 8, r: 8, t: 8, b: 8 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: scheme.ink, size: 11, family: "system-ui, sans-serif" },
       xaxis: { ...axis, title: { text: "step", standoff: 4 }, rangemode: "tozero" },
       yaxis: { ...axis, nticks: 5 },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, maxheight: 0.9 },
       hovermode: "x unified",
       hoverlabel: { bgcolor: scheme === DARK ? "#1d2026" : "#ffffff" },
     }, { displayModeBar: false, responsive: true });
