@@ -90,9 +90,9 @@ def growth(folder: Folder, largest: int = 100_000, workers: Workers = 2) -> None
         rate = questions / result["seconds"]
         figures = (result["seconds"], result["cpu_seconds"], rate, result["peak_mb"])
         table.add_row(str(questions), *(f"{figure:.0f}" for figure in figures))
+        (folder / "growth.json").write_text(json.dumps(results, indent=2))
         questions *= 10
     console.print(table)
-    (folder / "growth.json").write_text(json.dumps(results, indent=2))
 
 
 @app.command(hidden=True)
