@@ -44,7 +44,10 @@ def kept_rows(replay_buffer: Any) -> Iterator[list[dict[str, Any]]]:
 
     def keeping_sample(*args: Any, **kwargs: Any) -> Any:
         batch, metrics = sample(*args, **kwargs)
-        keys = sorted(batch.keys)[: MOST_EPISODES - len(rows)]
+        # keys are new at each validation: only the questions' own ids choose the same ones again
+        names = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_info"])
+        ids = [extra["id"] for extra in names["extra_info"]]
+        keys = [key for _, key in sorted(zip(ids, batch.keys, strict=True))][: MOST_EPISODES - len(rows)]
         if keys:
             fields = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=FIELDS)
             columns = {name: list(fields[name]) for name in FIELDS}

@@ -130,24 +130,26 @@ def test_turns_are_the_runs_of_the_models_own_tokens(processor: Any) -> None:
 
 
 def test_rows_are_kept_while_they_are_sampled_and_the_buffer_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {"1_0_0": "q2", "2_0_0": "q1", "3_0_0": "q3"}
+
     class Buffer:
         def sample(self, **options: Any) -> Any:
-            return SimpleNamespace(keys=["b_0_0", "a_0_0"], partition_id=options["partition_id"]), {"metric": 1}
+            return SimpleNamespace(keys=list(ids), partition_id=options["partition_id"]), {"metric": 1}
 
-    def get(keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, list[str]]:
+    def get(keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, list[Any]]:
         assert partition_id == "val"
-        return {name: [f"{name} of {key}" for key in keys] for name in select_fields}
+        return {name: [{"id": ids[key]} for key in keys] for name in select_fields}
 
     monkeypatch.setattr(module.tq, "kv_batch_get", get)
-    monkeypatch.setattr(module, "MOST_EPISODES", 3)
+    monkeypatch.setattr(module, "MOST_EPISODES", 2)
     buffer = Buffer()
     with kept_rows(buffer) as rows:
         batch, metrics = buffer.sample(partition_id="val")
         buffer.sample(partition_id="val")
-    assert (batch.keys, metrics) == (["b_0_0", "a_0_0"], {"metric": 1})
-    assert [row["extra_info"] for row in rows] == ["extra_info of a_0_0", "extra_info of b_0_0", "extra_info of a_0_0"]
+    assert (batch.keys, metrics) == (list(ids), {"metric": 1})
+    assert [row["extra_info"]["id"] for row in rows] == ["q1", "q2"]  # by id, whatever the keys
     buffer.sample(partition_id="train")
-    assert len(rows) == 3
+    assert len(rows) == 2
 
 
 def test_tensorboard_takes_the_figures(tmp_path: Path) -> None:
