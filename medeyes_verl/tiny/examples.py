@@ -146,13 +146,18 @@ class Example:
     question: Question
 
 
+ORIGINALS_KEPT = 320
+"""All of VQA-RAD's, somewhat under a gigabyte: to decode one takes longer than to learn from it."""
+
+
 class Replayer:
     """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew."""
 
     def __init__(self, settings: EpisodeSettings, processor: CountingProcessor) -> None:
         self._settings = settings
         self._processor = processor
-        self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(open_picture(path), settings.view))
+        self._original = lru_cache(ORIGINALS_KEPT)(open_picture)
+        self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(self._original(path), settings.view))
 
     def first_turn(self, row: ExpertRow, trajectory: Trajectory) -> Example:
         """The trajectory as far as its first turn, which needs no crop."""
@@ -163,7 +168,7 @@ class Replayer:
 
     def whole(self, row: ExpertRow, trajectory: Trajectory) -> Example:
         """The trajectory from the question to the answer."""
-        episode = Episode([open_picture(path) for path in row.question.image_paths], self._settings)
+        episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
         conversation = Conversation(self._processor, row.messages, episode.views, MAX_TOKENS)
         for text in turn_texts(trajectory, self._settings, row.question.image_sizes):
             self._write(conversation, text)
