@@ -31,6 +31,7 @@ REQUIRED = [
     "openai>=1.60",
     "matplotlib>=3.9",
     "jinja2>=3.1",
+    "plotly>=6.0",  # carries its own script, so that a report works offline
     "packaging>=24.0",
 ]
 
@@ -47,8 +48,13 @@ EXTRAS = {
         "import-linter>=2.1",
         "pandas-stubs",
         "types-psutil",
+        "playwright>=1.50",  # drives an installed Chromium; without one the browser tests skip
+        "pydicom>=3.0",
+        "starlette>=0.40",
+        "uvicorn>=0.30",
     ],
     "dicom": ["pydicom>=3.0"],
+    "demo": ["starlette>=0.40", "uvicorn>=0.30"],  # the page of medeyes-verl demo --web
 }
 
 setup(
@@ -65,7 +71,12 @@ setup(
         *find_packages(include=["medeyes_verl", "medeyes_verl.*"]),
         *find_namespace_packages(include=["hydra_plugins", "hydra_plugins.*", "medeyes_verl.config*"]),
     ],
-    package_data={"medeyes_verl": ["py.typed"], "medeyes_verl.config": ["**/*.yaml"]},
+    package_data={
+        "medeyes_verl": ["py.typed"],
+        "medeyes_verl.config": ["**/*.yaml"],
+        "medeyes_verl.evaluation": ["demo_page/*"],
+        "medeyes_verl.evaluation.report": ["templates/*"],
+    },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={

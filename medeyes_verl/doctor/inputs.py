@@ -48,7 +48,8 @@ def table(path: Path) -> Iterator[Finding]:
     yield Finding(f"{path}: rows", bool(rows), str(len(rows)), REBUILD)
     places = [_name(i, row) for i, row in enumerate(rows) if _places(row) != len(row.get("images") or [])]
     yield _none(f"{path}: <image> places equal pictures", places, "rows", REBUILD)
-    yield _none(f"{path}: pictures can be read", _unreadable(rows), "pictures", "put them where the table says")
+    broken = _unreadable(rows, path.parent)
+    yield _none(f"{path}: pictures can be read", broken, "pictures", "put them where the table says")
     unanswered = [_name(i, row) for i, row in enumerate(rows) if not row["reward_model"]["ground_truth"].strip()]
     yield _none(f"{path}: every row has an answer", unanswered, "rows", REBUILD)
     experts = [row["extra_info"].get("expert_id") for row in rows]
@@ -64,12 +65,15 @@ def _places(row: dict[str, Any]) -> int:
     return sum(message["content"].count("<image>") for message in row["prompt"])
 
 
-def _unreadable(rows: list[dict[str, Any]]) -> list[str]:
-    """One line for each distinct picture that cannot be opened. Pictures kept in the table have no file to check."""
+def _unreadable(rows: list[dict[str, Any]], folder: Path) -> list[str]:
+    """One line for each distinct picture that cannot be opened; relative paths start from the table's folder.
+
+    Pictures kept in the table have no file to check.
+    """
     broken = []
     for path in dict.fromkeys(path for row in rows for path in row["images"] if isinstance(path, str)):
         try:
-            open_picture(path)
+            open_picture(folder / path)
         except ValueError as error:
             broken.append(str(error))
     return broken
