@@ -1,7 +1,7 @@
 """How fast and how small preprocessing is, against the usual script, on a generated archive of PathVQA's shape.
 
-    python scripts/bench_preprocess.py compare --folder /tmp/bench            # 32,632 questions, 4,289 pictures
-    python scripts/bench_preprocess.py growth --folder /tmp/bench             # 1,000, 10,000 and 100,000 questions
+    python scripts/bench_preprocess.py compare --folder DIR          # 32,632 questions, 4,289 pictures
+    python scripts/bench_preprocess.py growth --folder DIR           # 1,000, 10,000 and 100,000 questions
 
 The usual script is `datasets.map` with the picture in the row and `to_parquet`, as veRL's geo3k example does it. Both
 read the same snapshot, with as many processes, each in a process of its own whose memory (the proportional set size

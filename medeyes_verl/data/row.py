@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -220,3 +220,18 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path} lacks the columns {', '.join(missing)}; write it with data_preprocess/")
         for group in file.iter_batches(batch_size=ROWS_A_GROUP):
             yield from group.to_pylist()
+
+
+def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row's prompt in the form in which veRL's dataset hands it to the agent loop: <image> is a picture's place."""
+    return [
+        {
+            "role": message["role"],
+            "content": [
+                {"type": "image"} if part == "<image>" else {"type": "text", "text": part}
+                for part in re.split("(<image>)", message["content"])
+                if part
+            ],
+        }
+        for message in row["prompt"]
+    ]

@@ -13,10 +13,11 @@ from typing import Any
 
 from PIL import Image
 
+from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.evaluation.client import ChatClient, RequestRefusedError
 from medeyes_verl.evaluation.episode_log import Key, LoggedEpisode, Stream
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.scoring import prompt_messages, row_facts, score, with_boxes
+from medeyes_verl.evaluation.scoring import row_facts, score, with_boxes
 from medeyes_verl.evaluation.tokens import Ledger, PolicyTokens, TokenLedger, UsageLedger
 from medeyes_verl.evaluation.writers import ChatWriter, OutOfTokensError, Requests, ScriptedWriter, Writer
 from medeyes_verl.gaze.crop import open_picture

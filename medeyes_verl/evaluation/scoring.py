@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,21 +60,6 @@ def row_facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "location": extra["location"],
         "regions": tuple(region_of(region) for region in extra["regions"] or ()),
     }
-
-
-def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row's prompt in the form in which veRL's dataset hands it to the agent loop: <image> is a picture's place."""
-    return [
-        {
-            "role": message["role"],
-            "content": [
-                {"type": "image"} if part == "<image>" else {"type": "text", "text": part}
-                for part in re.split("(<image>)", message["content"])
-                if part
-            ],
-        }
-        for message in row["prompt"]
-    ]
 
 
 def with_boxes(turns: Sequence[tuple[str, str | None, bool]], record: EpisodeRecord) -> tuple[LoggedTurn, ...]:

@@ -41,7 +41,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
         facts = [
             {
                 **_record_facts(extra_fields[i]["record"]),
-                **extra_fields[i]["reward_extra_info"],
+                **{name: part for name, part in extra_fields[i]["reward_extra_info"].items() if name != "id"},
                 "reward": rows["rm_scores"][i].sum().item(),
                 "advantage": advantages_B[i].item(),
                 "advantage_size": abs(advantages_B[i].item()),

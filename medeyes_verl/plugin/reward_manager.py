@@ -6,6 +6,7 @@ counted in ``reward_error`` and named in the log.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -38,10 +39,10 @@ class MedEyesRewardManager(RewardManagerBase):
             )
         except Exception:
             logger.exception("no reward for row %s: its score is 0", row["extra_info"].get("id"))
-            return {"reward_score": 0.0, "reward_extra_info": _logged(RewardParts.zero(), gazes=0, error=True)}
+            return {"reward_score": 0.0, "reward_extra_info": _logged(row, RewardParts.zero(), gazes=0, error=True)}
         return {
             "reward_score": parts.total,
-            "reward_extra_info": _logged(parts, gazes=len(record.boxes), error=False),
+            "reward_extra_info": _logged(row, parts, gazes=len(record.boxes), error=False),
         }
 
 
@@ -51,9 +52,13 @@ def reward_settings(config: DictConfig) -> RewardSettings:
     return RewardSettings.from_mapping(OmegaConf.to_container(given, resolve=True) if given else {})
 
 
-def _logged(parts: RewardParts, gazes: int, error: bool) -> dict[str, float]:
-    """What veRL logs of a row. It takes ``acc`` for the core figure of a validation: right or wrong, always."""
+def _logged(row: Mapping[str, Any], parts: RewardParts, gazes: int, error: bool) -> dict[str, float | str]:
+    """What veRL logs of a row. It takes ``acc`` for the core figure of a validation: right or wrong, always.
+
+    ``id`` is words, so veRL leaves it out of its means and keeps it in its dumps, where it tells which row it was.
+    """
     return {
+        "id": str(row["extra_info"].get("id")),
         "acc": parts.exact_match,
         "r_acc": parts.r_acc,
         "r_grammar": parts.r_grammar,

@@ -7,8 +7,7 @@ fast; that it gives the tokens of the real one is tested.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from medeyes_verl.data.row import read_rows
+from medeyes_verl.data.row import prompt_messages, read_rows
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory, turn_texts
@@ -115,21 +114,6 @@ def read_expert_rows(parquet: Path, store: Path, settings: EpisodeSettings) -> E
     if not rows:
         raise ValueError(f"no row of {parquet} has a usable trajectory in {store}: {counts}")
     return ExpertRows(tuple(rows), counts)
-
-
-def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row's prompt with each <image> as a picture's place: the form in which veRL hands it to the agent loop."""
-    return [
-        {
-            "role": message["role"],
-            "content": [
-                {"type": "image"} if part == "<image>" else {"type": "text", "text": part}
-                for part in re.split("(<image>)", message["content"])
-                if part
-            ],
-        }
-        for message in row["prompt"]
-    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.expert.question import Question
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
@@ -19,7 +20,7 @@ from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.record import EpisodeRecord
 from medeyes_verl.reward.answer import is_correct
-from medeyes_verl.tiny.examples import CountingProcessor, prompt_messages
+from medeyes_verl.tiny.examples import CountingProcessor
 from medeyes_verl.tiny.tokenizer import END_OF_TURN, IMAGE, VIDEO
 
 MAX_TURN_TOKENS = 48

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.evaluation.client import ChatClient, EndpointError
 from medeyes_verl.evaluation.recipe import Serving, read_recipe
 from medeyes_verl.evaluation.run import read_tables
-from medeyes_verl.evaluation.scoring import prompt_messages
 from medeyes_verl.evaluation.server import SERVED_NAME, RunningServer, serve
 from medeyes_verl.evaluation.session import Options, play
 from medeyes_verl.evaluation.sources import Source

@@ -31,7 +31,7 @@ def extra(stream: str, r_acc: float, missing: bool = False, **facts: Any) -> dic
         "source": "grn_cvs" if stream == "expert" else "policy",
         "expert_missing": missing,
         "record": record(**facts),
-        "reward_extra_info": {"r_acc": r_acc, "gazes": float(facts["boxes"])},
+        "reward_extra_info": {"id": "q1", "r_acc": r_acc, "gazes": float(facts["boxes"])},
     }
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medeyes_verl.data.row import read_rows
+from medeyes_verl.data.row import prompt_messages, read_rows
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import turn_texts
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import crop_of, open_picture
 from medeyes_verl.gaze.episode import Episode
-from medeyes_verl.tiny.examples import Replayer, prompt_messages, read_expert_rows
+from medeyes_verl.tiny.examples import Replayer, read_expert_rows
 from medeyes_verl.tiny.model import TINY_EPISODE
 
 
