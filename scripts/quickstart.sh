@@ -10,6 +10,7 @@
 set -uo pipefail
 source "$(dirname "$0")/environment.sh"
 
+objective=() # of the recipe, unless the dataset asks for another
 dataset=phantom source='' output='' steps=12 minutes=2.5 train=1500
 while [ $# -gt 0 ]; do
     case $1 in
@@ -25,7 +26,11 @@ while [ $# -gt 0 ]; do
 done
 case $dataset in
     phantom) ;;
-    vqa-rad) [ -d "$source" ] || fail 'options' 'vqa-rad needs --source DIR' "name the archive's folder" ;;
+    vqa-rad)
+        [ -d "$source" ] || fail 'options' 'vqa-rad needs --source DIR' "name the archive's folder"
+        # its experts all score alike, which under the paper's rule makes them silent (docs/method.md)
+        objective=(algorithm.medeyes.off_policy_baseline=on_policy)
+        ;;
     *) fail 'options' "unknown dataset $dataset" 'use phantom or vqa-rad' ;;
 esac
 [ -z "$source" ] || source=$(cd "$source" && pwd)
@@ -60,7 +65,7 @@ train_policy() {
         "medeyes.data=$data" "medeyes.model=$model" "medeyes.output=$output" \
         "trainer.experiment_name=quickstart-$dataset" "trainer.total_training_steps=$steps" \
         "trainer.test_freq=$steps" trainer.save_freq=4 trainer.max_actor_ckpt_to_keep=2 \
-        "hydra.run.dir=$output/logs/hydra" 2>&1 | "$PYTHON_BIN" scripts/follow_run.py "$output/logs/training.log"
+        "hydra.run.dir=$output/logs/hydra" ${objective[@]+"${objective[@]}"} 2>&1 | "$PYTHON_BIN" scripts/follow_run.py "$output/logs/training.log"
     status=${PIPESTATUS[0]}
     comm -13 <(echo "$before") <(shared_memory) | xargs -r rm -f
     [ "$status" -eq 0 ] || fail 'training' "main_ppo ended with $status, see $output/logs/training.log" \
