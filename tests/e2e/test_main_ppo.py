@@ -63,11 +63,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     for command in (
         [sys.executable, "data_preprocess/phantom.py", "--output", data, "--train", "64", "--val", "8", "--test", "0"],
         [*own, "--data", data / "train.parquet", "--store", data / "experts"],
-        # long enough to write turns only: what weight a policy puts on picture tokens, which veRL bans in vLLM alone,
-        # is a difference between the two that has nothing to do with the weights
+        # long enough to be right now and then
         [
             *(sys.executable, "scripts/make_tiny_policy.py", "--data", data / "train.parquet"),
-            *("--experts", data / "experts", "--output", model, "--minutes", "10", "--steps", "400"),
+            *("--experts", data / "experts", "--output", model, "--minutes", "10", "--steps", "150"),
         ],
     ):
         subprocess.run([str(word) for word in command], cwd=ROOT, check=True, timeout=LIMIT_SECONDS)

@@ -41,7 +41,7 @@ def test_validation_and_evaluation_agree(tmp_path: Path) -> None:
     run("data_preprocess/phantom.py", "--output", data, *made)
     experts = ("--data", data / "train.parquet", "--store", data / "experts")
     run("-m", "medeyes_verl.cli", "experts", "script", *experts)
-    warm_up = ("--minutes", "10", "--steps", "400")  # enough to write turns, with answers right and wrong
+    warm_up = ("--minutes", "10", "--steps", "150")  # enough to write turns, with answers right and wrong
     policy = ("--data", data / "train.parquet", "--experts", data / "experts", "--output", model, *warm_up)
     run("scripts/make_tiny_policy.py", *policy)
     run(
