@@ -59,6 +59,14 @@ def page(shared: Any) -> Any:
     return shared
 
 
+def expect_line(page: Any, colour: str) -> None:
+    """Wait for the first chart's line to have a colour, by a locator: the page's content policy forbids the strings of
+    script that wait_for_function would evaluate."""
+    from playwright.sync_api import expect
+
+    expect(page.locator("#chart-0 .js-line").first).to_have_css("stroke", colour)
+
+
 def _questions(page: Any) -> list[str]:
     return page.evaluate(
         "[...document.querySelectorAll('.card h3')].filter((h) => h.offsetParent).map((h) => h.innerText)"
@@ -115,7 +123,7 @@ def test_colours_follow_the_readers_scheme(page: Any) -> None:
     ):
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate(background) == paper
-        page.wait_for_function(f"document.querySelector('#chart-0 .js-line').style.stroke === '{line}'")
+        expect_line(page, line)
 
 
 def test_print_shows_every_card_in_light_colours(page: Any, tmp_path: Path) -> None:
@@ -124,7 +132,7 @@ def test_print_shows_every_card_in_light_colours(page: Any, tmp_path: Path) -> N
         assert len(_questions(page)) == 10
         assert not page.is_visible("#filters")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        page.wait_for_function("document.querySelector('#chart-0 .js-line').style.stroke === 'rgb(28, 95, 176)'")
+        expect_line(page, "rgb(28, 95, 176)")
         page.pdf(path=tmp_path / "report.pdf", format="A4")
         assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     finally:
