@@ -30,7 +30,8 @@ def test_all_is_well_here() -> None:
 def test_a_plugin_that_verl_was_told_to_leave_out_is_found() -> None:
     done = doctor(VERL_USE_EXTERNAL_PLUGINS="none")
     assert done.returncode == 1
-    assert "in a Ray worker: missing: advantage estimator medeyes_dual_stream" in done.stdout
+    assert "BAD veRL knows every part, in a Ray worker" in done.stdout
+    assert "VERL_USE_EXTERNAL_PLUGINS must not exclude medeyes_verl" in done.stdout
 
 
 def test_a_plugin_that_fails_to_import_shows_its_error(tmp_path: Path) -> None:

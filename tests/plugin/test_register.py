@@ -8,9 +8,11 @@ import pytest
 
 
 def python(code: str, **environment: str) -> str:
+    """Run ``code`` in a process of its own, without what a CPU run of this very test process may have set."""
+    inherited = {name: value for name, value in os.environ.items() if name != "VERL_ENGINE_DEVICE"}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "VERL_PLATFORM": "cpu", **environment},
+        env={**inherited, "VERL_PLATFORM": "cpu", **environment},
         capture_output=True,
         text=True,
         timeout=300,
