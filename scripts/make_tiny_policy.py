@@ -31,12 +31,14 @@ def main(
     val: Path = typer.Option(None, exists=True, dir_okay=False, help="Parquet file to play on at the end."),
     minutes: float = typer.Option(DEFAULTS.minutes, min=0.01, help="Time limit of the warm-up."),
     steps: int = typer.Option(DEFAULTS.max_steps, min=1, help="Step limit of the warm-up."),
+    wrong_answers: bool = typer.Option(False, help="Also learn trajectories that end in a wrong answer."),
     seed: int = typer.Option(0, min=0),
     threads: int = typer.Option(0, min=0, help="Threads of torch; 0: one a core."),
 ) -> None:
     """Make a tiny policy, or find it made."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    settings = PolicySettings(warmup=WarmupSettings(minutes=minutes, max_steps=steps, seed=seed))
+    warmup = WarmupSettings(minutes=minutes, max_steps=steps, seed=seed, wrong_answers=wrong_answers)
+    settings = PolicySettings(warmup=warmup)
     columns = (TextColumn("{task.description:50}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=1.0)

@@ -56,6 +56,9 @@ DIFFICULTIES: Final[dict[str, Difficulty]] = {
     # One blob and a loud texture: where a policy trained from nothing starts (see medeyes_verl/tiny).
     "primer": Difficulty((1, 1), 45.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (18.0, 30.0)),
     "easy": Difficulty((2, 2), 28.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (18.0, 30.0)),
+    # As many blobs as there are gazes, all equally bright, a loud texture: nothing but looking at one after the other
+    # tells the lesion, and then it is easy to name. What the ablations are run on (docs/results.md).
+    "search": Difficulty((3, 3), 40.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (26.0, 38.0)),
     "medium": Difficulty((2, 3), 24.0, 32.0, (3.4, 4.0), (24.0, 36.0), (24.0, 36.0), (20.0, 32.0)),
     "hard": Difficulty((3, 4), 20.0, 36.0, (2.9, 3.3), (20.0, 30.0), (22.0, 34.0), (22.0, 34.0)),
 }

@@ -12,7 +12,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.tiny.auxiliary import TokenTargets, token_targets
 from medeyes_verl.tiny.examples import CountingProcessor, Example, ExpertRow, Replayer
@@ -59,15 +58,21 @@ class BatchMaker:
         """Every label a target has."""
         self._label_numbers = {label: number for number, label in enumerate(self.labels)}
 
-    def make(self, cut_share: float) -> list[Batch]:
+    def make(self, cut_share: float, shortest: bool = False) -> list[Batch]:
         """The next POOL batches; a `cut_share` of their trajectories, by chance, end with their first turn.
+
+        With `shortest` every row comes with the right one of the fewest gazes, else with any of its trajectories.
 
         Trajectories of about one length share a batch, which halves the padding; the batches come in random order.
         """
-        examples = [
-            (self._replayer.first_turn if self._rng.random() < cut_share else self._replayer.whole)(row, trajectory)
-            for row, trajectory in islice(self._draws, POOL * self._batch_size)
-        ]
+        examples = []
+        for row in islice(self._draws, POOL * self._batch_size):
+            if shortest:
+                trajectory = min(row.trajectories, key=lambda each: (not each.correct, len(each.steps)))
+            else:
+                trajectory = self._rng.choice(row.trajectories)
+            cut = self._rng.random() < cut_share
+            examples.append((self._replayer.first_turn if cut else self._replayer.whole)(row, trajectory))
         examples.sort(key=lambda example: len(example.ids))
         starts = self._rng.sample(range(0, len(examples), self._batch_size), POOL)
         return [self._batch(examples[start : start + self._batch_size]) for start in starts]
@@ -91,10 +96,9 @@ class BatchMaker:
             targets=TokenTargets.joined(marked) if marked else None,
         )
 
-    def _draw(self, rows: Sequence[ExpertRow]) -> Iterator[tuple[ExpertRow, Trajectory]]:
+    def _draw(self, rows: Sequence[ExpertRow]) -> Iterator[ExpertRow]:
         while True:
-            for row in self._rng.sample(rows, len(rows)):
-                yield row, self._rng.choice(row.trajectories)
+            yield from self._rng.sample(rows, len(rows))
 
     def _targets(self, example: Example) -> list[TokenTargets | None]:
         """For each picture; None where nothing is marked on what it shows."""

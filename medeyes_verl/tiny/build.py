@@ -90,7 +90,7 @@ def make_policy(
         raise FileExistsError(f"{output} exists and was not made here; choose another folder or remove it")
 
     on_stage("reading data and experts")
-    found = read_expert_rows(data, experts, settings.episode)
+    found = read_expert_rows(data, experts, settings.episode, settings.warmup.wrong_answers)
     tokenizer = train_tokenizer(corpus(found.rows, settings.episode))
     model = build_model(tokenizer, settings.shape, settings.warmup.seed)
     counting = CountingProcessor(tokenizer, settings.episode.view.multiple)

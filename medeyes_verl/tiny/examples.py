@@ -70,7 +70,7 @@ class CountingProcessor:
 
 @dataclass(frozen=True, slots=True)
 class ExpertRow:
-    """A training question with its right-answer trajectories that fit into an episode."""
+    """A training question with its trajectories that fit into an episode."""
 
     question: Question
     messages: list[dict[str, Any]]
@@ -84,8 +84,10 @@ class ExpertRows:
     """What was read and what was left out, by name."""
 
 
-def read_expert_rows(parquet: Path, store: Path, settings: EpisodeSettings) -> ExpertRows:
-    """All rows of `parquet` with a usable trajectory in `store`.
+def read_expert_rows(
+    parquet: Path, store: Path, settings: EpisodeSettings, wrong_answers: bool = False
+) -> ExpertRows:
+    """All rows of `parquet` with a usable trajectory in `store`; `wrong_answers` are usable only where asked for.
 
     Raises ValueError naming the files when there is none.
     """
@@ -99,7 +101,7 @@ def read_expert_rows(parquet: Path, store: Path, settings: EpisodeSettings) -> E
         question = Question.from_row(row)
         usable = []
         for trajectory in known.get(question.expert_id):
-            if not trajectory.correct:
+            if not (trajectory.correct or wrong_answers):
                 counts["wrong answer"] += 1
             elif len(trajectory.steps) > settings.max_gazes:
                 counts["too many gazes"] += 1

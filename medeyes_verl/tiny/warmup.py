@@ -1,9 +1,11 @@
 """Warm-up of the tiny policy: supervised learning of expert trajectories, until RL has something to improve.
 
-The loss is on the model's own tokens only. Two things make it work in minutes: the auxiliary losses (auxiliary.py),
-and looking before answering: where the data marks regions, nearly all trajectories end with their first turn at the
+The loss is on the model's own tokens only. Three things make it work in minutes: the auxiliary losses (auxiliary.py);
+looking before answering: where the data marks regions, nearly all trajectories end with their first turn at the
 start. Such a trajectory has one picture and 50 tokens, so three are learnt from in the time of one whole one, and where
-to look is the one thing that takes many.
+to look is the one thing that takes many; and one way before many: at the start each question comes with its shortest
+trajectory only, so that the picture alone decides where to look. (2.5 minutes, two candidates a picture: with it 39% of
+games found the lesion, without it 19%.)
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ class WarmupSettings:
     max_steps: int = 100_000
     """Let this be what ends it where the result must not depend on the machine's speed."""
     seed: int = 0
+    wrong_answers: bool = False
+    """Whether trajectories that end in a wrong answer are learnt too: for a policy that is meant to be weak."""
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     rise_steps: int = 50
@@ -85,7 +89,7 @@ def warm_up(
     def next_job() -> Callable[[], list[Batch]]:
         early = progress.share < settings.early_share
         cut = settings.early_cut if early else settings.late_cut
-        return partial(maker.make, cut if maker.labels else 0.0)
+        return partial(maker.make, cut if maker.labels else 0.0, shortest=early)
 
     start = time.monotonic()
     model.train()
