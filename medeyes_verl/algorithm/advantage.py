@@ -38,7 +38,8 @@ def dual_stream_advantage(
         group_B: the prompt each trajectory answers; any hashable ids (strings, ints, a numpy array of them).
         stream_B: True for an expert trajectory; None when all are on-policy.
         baseline: whose rewards an expert is compared with. `stream`: the experts of its prompt; `on_policy`:
-            the rollouts of its prompt; `pooled`: both, and then the rollouts are compared with both as well.
+            the rollouts of its prompt; `pooled`: both, and then the rollouts are compared with both as well;
+            `none`: nothing, an expert's advantage is its reward.
         epsilon: keeps the division finite.
         normalise_by_std: False leaves out the division (Dr. GRPO, arXiv 2503.20783).
 
@@ -64,6 +65,9 @@ def dual_stream_advantage(
         advantages_B = _standardise(values_B, 2 * prompt_B + expert_B, everyone_B, epsilon, normalise_by_std)
     elif baseline == "pooled":
         advantages_B = _standardise(values_B, prompt_B, everyone_B, epsilon, normalise_by_std)
+    elif baseline == "none":
+        advantages_B = _standardise(values_B, 2 * prompt_B + expert_B, everyone_B, epsilon, normalise_by_std)
+        advantages_B = torch.where(expert_B, values_B, advantages_B)
     else:
         advantages_B = _standardise(values_B, prompt_B, ~expert_B, epsilon, normalise_by_std)
         rollouts_B = _group_sum(~expert_B, prompt_B)[prompt_B]

@@ -2,12 +2,13 @@
 
 On-policy rows: w = π_θ/π_old, to the last bit what veRL's `vanilla` loss computes, its dual clip
 (arXiv 1912.09729) and its bound on the log ratio included. Expert rows: the expert is taken to have chosen
-its tokens with probability 1 (MedEyes, from LUFFY), so w = π_θ, or with shaping w = π_θ/(π_θ + γ). There is
-no dual clip: it guards against a large ratio, and here w ≤ 1.
+its tokens with probability 1 (MedEyes, from LUFFY), so w = π_θ, or with shaping w = π_θ/(π_θ + γ) or ln π_θ. There
+is no dual clip: it guards against a large ratio, and here w ≤ 1.
 
 Under shaping the clip applies to w, the weight the loss uses, not to π_θ. Then w < 1/(1+γ) never reaches the
 upper end, so for A > 0 the clip does nothing; for A < 0 a token is frozen once w < 1−ε, that is
-π_θ < γ(1−ε)/ε (0.4 at γ = 0.1, ε = 0.2). LUFFY's own loss is `luffy` with `off_policy_clip=False`.
+π_θ < γ(1−ε)/ε (0.4 at γ = 0.1, ε = 0.2). LUFFY's own loss is `luffy` with `off_policy_clip=False`. ln π_θ is below
+1−ε for every token: with the clip, experts with A < 0 teach nothing.
 
 Aggregation is the caller's: the paper's 1/N Σ_i 1/|τ_i| Σ_t is veRL's `seq-mean-token-mean`.
 """
@@ -82,6 +83,9 @@ def dual_stream_terms(
         gamma = settings.shaping_gamma
         weight_BT = torch.where(expert_BT, ratio_BT / (ratio_BT + gamma), ratio_BT)
         slope_BT = torch.where(expert_BT, gamma * ratio_BT / (ratio_BT + gamma).square(), ratio_BT)
+    elif settings.off_policy_shaping == "log":
+        weight_BT = torch.where(expert_BT, log_ratio_BT, ratio_BT)
+        slope_BT = torch.where(expert_BT, torch.ones_like(ratio_BT), ratio_BT)
 
     plain_BT = -advantages_BT * weight_BT
     limited_BT = -advantages_BT * torch.clamp(weight_BT, 1 - clip_low, 1 + clip_high)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-OffPolicyBaseline = Literal["stream", "on_policy", "pooled"]
-OffPolicyShaping = Literal["none", "luffy"]
+OffPolicyBaseline = Literal["stream", "on_policy", "pooled", "none"]
+OffPolicyShaping = Literal["none", "luffy", "log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,12 @@ class DualStreamSettings:
     off_policy_baseline: OffPolicyBaseline = "stream"
     """What an expert's reward is compared with. `stream`: the other experts of its prompt (the paper);
     `on_policy`: the policy's own rollouts of that prompt; `pooled`: both together (then on-policy
-    advantages change too)."""
+    advantages change too); `none`: nothing, the advantage is the reward."""
 
     off_policy_shaping: OffPolicyShaping = "none"
     """What takes the place of the importance ratio π/1 of an expert token. `none`: π (the paper);
-    `luffy`: π/(π+γ), which gives rare tokens a larger gradient (LUFFY, arXiv 2504.14945)."""
+    `luffy`: π/(π+γ), which gives rare tokens a larger gradient (LUFFY, arXiv 2504.14945); `log`: ln π, which gives
+    all tokens the same, as supervised fine-tuning does. With baseline `none` it is fine-tuning weighted by reward."""
 
     shaping_gamma: float = 0.1
     """γ of `luffy`; smaller favours rarer tokens."""

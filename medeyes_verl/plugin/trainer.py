@@ -43,6 +43,11 @@ else:
     _Base = object
 
 
+POLL_SECONDS = 0.2
+"""How often a step looks whether its rollouts are there. veRL's 2 s (replay_buffer.py:144, no setting) is a quarter
+of a tiny policy's whole step."""
+
+
 class DualStreamMixin(_Base):
     """Two streams for one of veRL's PPO trainers; ``base_mode`` is that trainer's own mode name."""
 
@@ -56,6 +61,7 @@ class DualStreamMixin(_Base):
         with open_dict(config):  # veRL compares the mode by name and knows only its own (trainer_base.py:129,153,…)
             config.trainer.v1.trainer_mode = self.base_mode
         super().__init__(config)
+        self.replay_buffer.poll_interval = min(self.replay_buffer.poll_interval, POLL_SECONDS)
 
     def on_init_end(self) -> None:
         super().on_init_end()

@@ -11,7 +11,7 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from medeyes_verl.algorithm.advantage import dual_stream_advantage, silent_group_share
 
-BASELINES = ["stream", "on_policy", "pooled"]
+BASELINES = ["stream", "on_policy", "pooled", "none"]
 CLOSE = {"rtol": 1e-7, "atol": 1e-7}  # stock works out groups of one in float32
 REWARD = st.sampled_from([i / 20 for i in range(21)])
 ROWS = st.lists(st.tuples(REWARD, st.sampled_from("abcd"), st.booleans()), min_size=1, max_size=40)
@@ -44,6 +44,7 @@ POOLED_DEVIATION = math.sqrt((2.36 - 2.6**2 / 6) / 5)
     [
         ("stream", [1.5, -0.5, -0.5, -0.5], [0.2 / math.sqrt(0.08), -0.2 / math.sqrt(0.08)]),
         ("on_policy", [1.5, -0.5, -0.5, -0.5], [0.75 / 0.5, 0.35 / 0.5]),
+        ("none", [1.5, -0.5, -0.5, -0.5], [1.0, 0.6]),
         (
             "pooled",
             [(1 - POOLED_MEAN) / POOLED_DEVIATION] + [-POOLED_MEAN / POOLED_DEVIATION] * 3,
@@ -58,7 +59,7 @@ def test_hand_worked_example(baseline, rollouts, experts):
 
 @pytest.mark.parametrize(
     ("baseline", "experts"),
-    [("stream", [0.2, -0.2]), ("on_policy", [0.75, 0.35]), ("pooled", [1 - 2.6 / 6, 0.6 - 2.6 / 6])],
+    [("stream", [0.2, -0.2]), ("on_policy", [0.75, 0.35]), ("pooled", [1 - 2.6 / 6, 0.6 - 2.6 / 6]), ("none", [1.0, 0.6])],
 )
 def test_without_division_by_the_deviation(baseline, experts):
     advantages_B = dual_stream_advantage(REWARDS, GROUPS, STREAMS, baseline=baseline, normalise_by_std=False)
@@ -91,7 +92,7 @@ def test_stream_baseline_equals_stock_grpo_on_prompt_and_stream(rows):
     torch.testing.assert_close(ours_B, stock_grpo(rewards_B, both), **CLOSE)
 
 
-@pytest.mark.parametrize("baseline", ["stream", "on_policy"])
+@pytest.mark.parametrize("baseline", ["stream", "on_policy", "none"])
 @given(rows=ROWS, experts=ROWS)
 @settings(max_examples=60, deadline=None)
 def test_experts_leave_rollouts_unchanged(baseline, rows, experts):
@@ -124,7 +125,7 @@ def test_row_order_does_not_matter(baseline, data, rows):
     torch.testing.assert_close(shuffled_B, straight_B[list(order)], **CLOSE)
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("baseline", ["stream", "on_policy", "pooled"])
 @given(reward=st.floats(-1, 1, width=32), size=st.integers(2, 16), experts=st.integers(2, 16))
 @settings(max_examples=60, deadline=None)
 def test_equal_rewards_give_exactly_zero(baseline, reward, size, experts):

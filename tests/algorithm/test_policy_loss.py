@@ -8,12 +8,15 @@ import torch
 from verl.trainer.ppo.core_algos import agg_loss, compute_policy_loss_vanilla
 from verl.workers.config import ActorConfig
 
+from medeyes_verl.algorithm.advantage import dual_stream_advantage
 from medeyes_verl.algorithm.policy_loss import dual_stream_terms
 from medeyes_verl.algorithm.settings import DualStreamSettings
 
 PAPER = DualStreamSettings()
 LUFFY = DualStreamSettings(off_policy_shaping="luffy", off_policy_clip=False)
 LUFFY_CLIPPED = DualStreamSettings(off_policy_shaping="luffy")
+LOG = DualStreamSettings(off_policy_shaping="log", off_policy_clip=False)
+LOG_CLIPPED = DualStreamSettings(off_policy_shaping="log")
 UNCLIPPED = DualStreamSettings(off_policy_clip=False)
 
 
@@ -103,6 +106,10 @@ GRADIENT_CASES = [
         ("luffy", LUFFY, -1, luffy),
         ("luffy_clipped", LUFFY_CLIPPED, 1, luffy),
         ("luffy_clipped", LUFFY_CLIPPED, -1, luffy_down),
+        ("log", LOG, 1, 1.0),
+        ("log", LOG, -1, 1.0),
+        ("log_clipped", LOG_CLIPPED, 1, 1.0),
+        ("log_clipped", LOG_CLIPPED, -1, 0.0),
     ]
 ]
 
@@ -138,7 +145,7 @@ def test_expert_gradients(settings, probability, sign, weight):
     assert summed(terms, "expert/clip_fraction") == (1.0 if weight == 0 else 0.0)
 
 
-@pytest.mark.parametrize("settings", [PAPER, UNCLIPPED, LUFFY, LUFFY_CLIPPED])
+@pytest.mark.parametrize("settings", [PAPER, UNCLIPPED, LUFFY, LUFFY_CLIPPED, LOG, LOG_CLIPPED])
 def test_reported_gradient_weight_is_autograds(settings):
     settings = DualStreamSettings(
         off_policy_shaping=settings.off_policy_shaping, off_policy_clip=settings.off_policy_clip,
@@ -219,3 +226,19 @@ def test_batch_without_a_stream_has_denominator_zero():
 def test_dual_clip_below_one_is_refused():
     with pytest.raises(ValueError, match=r"clip_c is 1\.0"):
         dual_stream_terms(**random_batch(), expert_B=torch.zeros(12), settings=PAPER, clip_c=1.0)
+
+
+def test_log_shaping_without_a_baseline_is_supervised_fine_tuning():
+    """Experts of reward 1: the loss is the cross-entropy of their tokens, gradient included."""
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, 7, dtype=torch.float64, requires_grad=True)
+    tokens = torch.randint(7, (3, 5))
+    log_probs_BT = torch.log_softmax(logits, -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    one_BT = torch.ones(3, 5, dtype=torch.float64)
+    advantages_B = dual_stream_advantage(torch.ones(3).double(), ["q"] * 3, [True] * 3, baseline="none")
+    terms = dual_stream_terms(log_probs_BT, 0 * one_BT, advantages_B[:, None] * one_BT, one_BT, torch.ones(3), LOG)
+    (ours,) = torch.autograd.grad(terms.loss_BT.mean(), logits, retain_graph=True)
+    stock = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+    (theirs,) = torch.autograd.grad(stock, logits)
+    assert terms.loss_BT.mean().item() == pytest.approx(stock.item())
+    torch.testing.assert_close(ours, theirs)

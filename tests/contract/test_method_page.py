@@ -24,8 +24,8 @@ def test_worked_example_of_the_baselines():
     """Rollouts scoring 1, 0, 0, 0 and two experts scoring 1, under each baseline."""
     rewards_B = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
     streams = [False] * 4 + [True] * 2
-    rows = re.findall(r"^\| `(stream|on_policy|pooled)`.*? \| .*? \| (.*?) \| (.*?) \|$", PAGE, flags=re.MULTILINE)
-    assert len(rows) == 3
+    rows = re.findall(r"^\| `(stream|on_policy|pooled|none)`.*? \| .*? \| (.*?) \| (.*?) \|$", PAGE, flags=re.MULTILINE)
+    assert len(rows) == 4
     for baseline, rollouts, experts in rows:
         documented = [float(value.replace("−", "-")) for value in f"{rollouts}, {experts}".split(", ")]
         advantages_B = dual_stream_advantage(rewards_B, ["q"] * 6, streams, baseline=baseline)

@@ -265,3 +265,15 @@ def test_plugins_are_found_by_entry_point_and_fail_in_silence():
     source = Path(verl.__file__).read_text()
     assert '_entry_points(group="verl.plugins")' in source
     assert "debug(\"Failed to load plugin '%s': %s\"" in source
+
+
+def test_replay_buffer_waits_as_long_as_its_attribute_says(monkeypatch):
+    """The trainer shortens it, since no setting does."""
+    from verl.trainer.ppo.v1 import replay_buffer
+
+    waited = []
+    monkeypatch.setattr(replay_buffer.time, "sleep", waited.append)
+    buffer = replay_buffer.ReplayBuffer.__new__(replay_buffer.ReplayBuffer)
+    buffer.poll_interval = 0.25
+    buffer._wait_for_next_poll("train", last_debug_time=replay_buffer.time.time())
+    assert waited == [0.25]
