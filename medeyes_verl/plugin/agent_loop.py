@@ -8,6 +8,7 @@ expert row is what a policy that wrote those words would have produced.
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -67,7 +68,7 @@ class GazeAgentLoop(AgentLoopBase):
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         game = _game_of(self.config, self.processor)
         messages = list(row["raw_prompt"])
-        originals = await asyncio.to_thread(_open_originals, messages)
+        originals = [await _original(part["image"]) for part in pictures_of(messages)]
         episode = Episode(originals, game.rules)
         if game.settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
             views = [Size(*view.size) for view in episode.views]
@@ -189,16 +190,18 @@ async def _trajectory(game: Game, row: dict[str, Any], place: int) -> Trajectory
     return found[place] if place < len(found) else None
 
 
+_readers = ThreadPoolExecutor(thread_name_prefix="medeyes-picture")
+
+
 @lru_cache(maxsize=64)
-def _picture(path: str) -> Image.Image:
-    """A picture, read once for all sessions of its prompt, which run side by side."""
-    return open_picture(path)
+def _reading(path: str) -> Future[Image.Image]:
+    """A picture being read: the sessions of a prompt run side by side, and all wait for one reading."""
+    return _readers.submit(open_picture, path)
 
 
-def _open_originals(messages: list[dict[str, Any]]) -> list[Image.Image]:
-    """The pictures of a prompt at their full size; veRL's own loading would shrink them first."""
-    given = [part["image"] for part in pictures_of(messages)]
-    return [image.convert("RGB") if isinstance(image, Image.Image) else _picture(image) for image in given]
+async def _original(given: str | Image.Image) -> Image.Image:
+    """A picture of a prompt at its full size; veRL's own loading would shrink it first."""
+    return given.convert("RGB") if isinstance(given, Image.Image) else await asyncio.wrap_future(_reading(given))
 
 
 def _merged_versions(before: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:

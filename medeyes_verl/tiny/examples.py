@@ -84,9 +84,7 @@ class ExpertRows:
     """What was read and what was left out, by name."""
 
 
-def read_expert_rows(
-    parquet: Path, store: Path, settings: EpisodeSettings, wrong_answers: bool = False
-) -> ExpertRows:
+def read_expert_rows(parquet: Path, store: Path, settings: EpisodeSettings, wrong_answers: bool = False) -> ExpertRows:
     """All rows of `parquet` with a usable trajectory in `store`; `wrong_answers` are usable only where asked for.
 
     Raises ValueError naming the files when there is none.

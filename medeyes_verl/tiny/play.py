@@ -5,7 +5,7 @@ Small and quick: a look at what a warm-up has taught, where a full evaluation wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +90,12 @@ def play(
     rollouts: int = 1,
     temperature: float = 1.0,
     seed: int = 0,
+    opening: Callable[[Question], str] | None = None,
 ) -> list[Game]:
     """Play each row `rollouts` times; a `temperature` of 0 is greedy.
 
-    `rows` are as `read_rows` gives them, `processor` is the Hugging Face one.
+    `rows` are as `read_rows` gives them, `processor` is the Hugging Face one. With `opening` the first turn is what it
+    says, and the policy's own turns come after it.
     """
     counting = CountingProcessor(processor.tokenizer, settings.view.multiple)
     torch.manual_seed(seed)
@@ -101,6 +103,9 @@ def play(
     tables = [row for row in rows for _ in range(rollouts)]
     for start in range(0, len(tables), BATCH_SIZE):
         seats = [_Seat(row, settings, counting) for row in tables[start : start + BATCH_SIZE]]
+        if opening is not None:
+            for seat in seats:
+                seat.take_turn(counting.encode(opening(seat.question)), processor.tokenizer)
         while playing := [seat for seat in seats if not seat.episode.over]:
             turns = _generate(model, processor, [seat.conversation for seat in playing], temperature)
             for seat, ids in zip(playing, turns, strict=True):
@@ -114,7 +119,7 @@ class _Seat:
 
     def __init__(self, row: Mapping[str, Any], settings: EpisodeSettings, processor: CountingProcessor) -> None:
         self._id: str = row["extra_info"]["id"]
-        self._question = Question.from_row(row)
+        self.question = Question.from_row(row)
         self.episode = Episode([open_picture(path) for path in row["images"]], settings)
         self.conversation = Conversation(processor, prompt_messages(row), self.episode.views, MAX_RESPONSE_TOKENS)
 
@@ -127,7 +132,7 @@ class _Seat:
             self.episode.truncate()
 
     def game(self) -> Game:
-        record, question = self.episode.record, self._question
+        record, question = self.episode.record, self.question
         right = record.answer is not None and is_correct(
             record.answer, question.ground_truth, question.question_type, question.options
         )

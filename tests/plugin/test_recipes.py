@@ -10,6 +10,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from medeyes_verl.algorithm.settings import DualStreamSettings
+
 ROOT = Path(__file__).parents[2]
 GIVEN = ["medeyes.data=some/data", "medeyes.model=some/model"]
 
@@ -40,6 +42,16 @@ def test_a_recipe_is_a_valid_run(recipe: str) -> None:
     assert rollout_settings(config).n_expert == (0 if recipe == "on_policy_only" else rollout_settings(config).n_expert)
     assert dual_stream_settings(config.algorithm).off_policy_baseline == "stream"
     assert reward_settings(config).accuracy_weight == 0.7
+
+
+def test_the_recommended_objective_goes_on_top_of_any_recipe() -> None:
+    from medeyes_verl.plugin.objective import dual_stream_settings
+
+    config = validated(composed("+medeyes=[cpu_tiny,recommended]", *GIVEN))
+    assert dual_stream_settings(config.algorithm) == DualStreamSettings(
+        off_policy_baseline="on_policy", off_policy_shaping="log", off_policy_clip=False
+    )
+    assert config.actor_rollout_ref.actor.policy_loss.loss_mode == "medeyes_dual_stream"
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:

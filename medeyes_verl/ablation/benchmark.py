@@ -1,0 +1,112 @@
+"""The controlled benchmark: questions where nothing but looking at one place after the other tells the answer, a
+policy that could but does not, and experts that show it.
+
+Three blobs a picture, equally bright; one is the lesion, and what it is can be seen only in a close crop. The policy is
+warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and after an empty crop it says
+`unknown`. Whole searches it has seen only for questions that end in HINT. So the skill is there, as a model's often is
+that must be told to use it; the questions of the runs do not tell it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from medeyes_verl.ablation.rows import STORES
+
+PRIMER, SEARCH, HINTED = "primer", "search", "hinted"
+HINT = "Look at every spot."
+SEED = 11
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSize:
+    """How much of everything; the default is what docs/results.md reports."""
+
+    train: int = 2000
+    val: int = 200
+    primer: int = 1000
+    """Questions with one blob, for the warm-up only: without them it takes ten times as long to learn to aim."""
+    hinted: int = 1000
+    """Questions with the hint, whose whole searches the warm-up sees."""
+    warmup_steps: int = 1200
+    """A step is 16 trajectories; four to five minutes on two cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, and the file or folder that is there once it is done."""
+
+    name: str
+    leaves: Path
+    command: tuple[str, ...]
+
+
+def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> list[Step]:
+    """Everything the runs need in `folder`, in order; `root` is the project's own folder, `stores` keys of STORES."""
+    python, preprocess = sys.executable, root / "data_preprocess"
+    experts = (python, "-m", "medeyes_verl.cli", "experts")
+    build = (*experts, "build", "--preset", "tiny")
+
+    def phantom(name: str, difficulty: str, train: int, val: int, seed: int, hint: str = "") -> Step:
+        options: dict[str, object] = {"--difficulty": difficulty, "--train": train, "--val": val, "--test": 0}
+        options |= {"--seed": seed, "--hint": hint}
+        words = [str(word) for pair in options.items() for word in pair]
+        command = (python, str(preprocess / "phantom.py"), "--output", str(folder / name), *words)
+        return Step(f"questions: {name}", folder / name / "phantom.json", command)
+
+    def trajectories(name: str, store: str, *flags: str) -> Step:
+        table, target = folder / name / "train.parquet", folder / name / store
+        command = (*build, "--data", str(table), "--store", str(target), *flags)
+        return Step(f"experts: {name}, {store}", target / "manifest.json", command)
+
+    tables = [folder / name / "train.parquet" for name in (PRIMER, SEARCH, HINTED)]
+    mixed, joined = folder / "warmup.parquet", folder / "warmup_experts"
+    one_look = ("--max-gazes", "1")
+    return [
+        phantom(PRIMER, "primer", size.primer, 0, SEED),
+        phantom(SEARCH, "search", size.train, size.val, SEED),
+        phantom(HINTED, "search", size.hinted, 0, SEED + 1, HINT),
+        trajectories(PRIMER, "one_look", *one_look),
+        trajectories(SEARCH, "one_look", *one_look),
+        trajectories(HINTED, "experts"),
+        Step(
+            "warm-up: questions",
+            mixed,
+            (python, str(preprocess / "mix.py"), "--output", str(mixed), *_each("--input", tables)),
+        ),
+        Step(
+            "warm-up: experts",
+            joined / "manifest.json",
+            (
+                *(*experts, "merge", str(joined)),
+                *(str(folder / name) for name in (f"{PRIMER}/one_look", f"{SEARCH}/one_look", f"{HINTED}/experts")),
+            ),
+        ),
+        Step(
+            "warm-up",
+            policy(folder) / "config.json",
+            (
+                *(python, str(root / "scripts" / "make_tiny_policy.py"), "--data", str(mixed)),
+                *("--experts", str(joined), "--output", str(policy(folder)), "--wrong-answers"),
+                *("--val", str(folder / SEARCH / "val.parquet")),
+                *("--steps", str(size.warmup_steps), "--minutes", "120"),
+            ),
+        ),
+        *(trajectories(SEARCH, store, *flags) for store, flags in STORES.items() if store in stores),
+    ]
+
+
+def questions(folder: Path) -> Path:
+    """The folder of the questions that the runs train on."""
+    return folder / SEARCH
+
+
+def policy(folder: Path) -> Path:
+    """The policy that every run starts from."""
+    return folder / "policy"
+
+
+def _each(flag: str, paths: list[Path]) -> list[str]:
+    return [word for path in paths for word in (flag, str(path))]

@@ -1,0 +1,149 @@
+"""The tables and the picture of docs/results.md, made from the results; the words around them are a person's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Final
+
+from medeyes_verl.ablation.results import Result
+from medeyes_verl.ablation.rows import Row
+from medeyes_verl.data.atomic import atomic_path, write_bytes
+
+Results = Mapping[str, Sequence[Result]]
+BASELINE: Final = "grpo"
+"""What the other rows are compared with, as in the paper."""
+CURVES: Final = ("paper", "grpo", "recommended")
+"""Rows whose course is drawn; the end of every row is."""
+COLOURS: Final = ("#d64933", "#2673c4", "#1e8c56")
+
+
+def table(rows: Sequence[Row], results: Results) -> str:
+    """A line a row, beside the paper's figure for it where it has one."""
+    columns = ("row", "", "seeds", "accuracy %", "Δ GRPO", "steps to GRPO's end", "gazes", "tokens", "min")
+    lines = _head(*columns, "paper %", "paper, Δ")
+    base = _accuracy(results[BASELINE]) if BASELINE in results else None
+    paper_base = next(row.paper for row in rows if row.name == BASELINE)
+    for row in rows:
+        if row.name not in results:
+            continue
+        runs = results[row.name]
+        accuracy, spread = _accuracy(runs), _spread([run.accuracy for run in runs])
+        reached = _steps_to(runs, base) if base is not None and row.name != BASELINE else None
+        cells = [
+            f"`{row.name}`",
+            row.says,
+            str(len(runs)),
+            f"{100 * accuracy:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else ""),
+            f"{100 * (accuracy - base):+.1f}" if base is not None and row.name != BASELINE else "",
+            "" if row.name == BASELINE else ("never" if reached is None else f"{reached}"),
+            f"{mean(_last(run.validation['gazes']) for run in runs):.2f}",
+            f"{mean(run.tokens for run in runs) / 1000:.0f}k",
+            f"{mean(run.minutes for run in runs):.1f}",
+            f"{row.paper}" if row.paper else "",
+            f"{row.paper - paper_base:+.1f}" if row.paper and paper_base and row.name != BASELINE else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def traps(rows: Sequence[Row], results: Results) -> str:
+    """The two traps of the paper's rule, means over all steps of all seeds."""
+    names = ("expert silent groups", "expert advantage size", "expert clip fraction", "expert gradient weight")
+    lines = _head("row", "silent groups", "size of A", "clipped tokens", "gradient weight", "π, first → last")
+    for row in rows:
+        runs = [run for run in results.get(row.name, ()) if names[0] in run.training]
+        if runs:
+            means = [mean(mean(run.training[name].values()) for run in runs) for name in names]
+            said = [run.training["expert probability"] for run in runs]
+            first, last = mean(curve[min(curve)] for curve in said), mean(_last(curve) for curve in said)
+            cells = [f"`{row.name}`", f"{means[0]:.0%}", *(f"{value:.2f}" for value in means[1:])]
+            lines.append("| " + " | ".join([*cells, f"{first:.3f} → {last:.3f}"]) + " |")
+    return "\n".join(lines)
+
+
+def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
+    """Learning curves with their range over seeds, gazes over time, and the end of every row."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5), width_ratios=(1, 1, 1.1))
+    shown = [row for row in rows if row.name in CURVES and row.name in results]
+    for row, colour in zip(shown, COLOURS, strict=False):
+        runs = results[row.name]
+        label = f"{row.name} ({len(runs)} seeds)"
+        for axes, curves in (
+            (left, [run.validation["accuracy"] for run in runs]),
+            (middle, [_smoothed(run.training["gazes"]) for run in runs]),
+        ):
+            steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+            middle_line = [mean(curve[step] for curve in curves) for step in steps]
+            axes.plot(steps, middle_line, color=colour, label=label, marker="o" if axes is left else None)
+            low, high = ([pick(curve[step] for curve in curves) for step in steps] for pick in (min, max))
+            axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+    left.set(title="validation accuracy (band: range over seeds)", xlabel="step", ylabel="accuracy")
+    middle.set(title="gazes a trajectory, the policy's own (5-step mean)", xlabel="step", ylabel="gazes")
+    left.legend()
+    ended = [row for row in rows if row.name in results]
+    for place, row in enumerate(reversed(ended)):
+        values = [run.accuracy for run in results[row.name]]
+        right.barh(place, mean(values), color="#9aa7b5" if row not in shown else COLOURS[shown.index(row)])
+        right.plot(values, [place] * len(values), "|", color="#202124", markersize=9)
+    right.set_yticks(range(len(ended)), [row.name for row in reversed(ended)])
+    right.set(title="at the last step (| a seed)", xlabel="accuracy", xlim=(0, 1))
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def fill(page: Path, parts: Mapping[str, str]) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page.
+
+    Raises ValueError where the page lacks a part's marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
+        marks = pattern.findall(text)
+        if len(marks) != 1:
+            raise ValueError(f"{page}: found the marks <!-- {name} --> … <!-- /{name} --> {len(marks)} times, not once")
+        start = text.index(marks[0][0]) + len(marks[0][0])
+        text = f"{text[:start]}{part}\n{text[text.index(marks[0][1]) :]}"
+    write_bytes(page, text.encode())
+
+
+def _head(*names: str) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+
+
+def _accuracy(runs: Sequence[Result]) -> float:
+    return mean(run.accuracy for run in runs)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """Deviation between seeds."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def _steps_to(runs: Sequence[Result], accuracy: float) -> int | None:
+    """The first validation whose mean over seeds reaches `accuracy`."""
+    steps = sorted(set.intersection(*(set(run.validation["accuracy"]) for run in runs)))
+    means = {step: mean(run.validation["accuracy"][step] for run in runs) for step in steps}
+    return next((step for step in steps if means[step] >= accuracy), None)
+
+
+def _smoothed(curve: Mapping[int, float], width: int = 5) -> dict[int, float]:
+    steps = sorted(curve)
+    return {step: mean(curve[near] for near in steps if step - width < near <= step) for step in steps}
+
+
+def _last(curve: Mapping[int, float]) -> float:
+    return curve[max(curve)]

@@ -1,0 +1,113 @@
+"""Runs of the table: each a main_ppo process of its own, several side by side, each kept once it is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from medeyes_verl.ablation import benchmark
+from medeyes_verl.ablation.results import Result, from_logs, read_result, write_result
+from medeyes_verl.ablation.rows import SETTINGS, Row
+
+LIMIT_SECONDS = 3 * 3600
+"""A failing weight update leaves its sender waiting for ever."""
+LAST_LINES = 25
+STEPS = 30
+"""Of a run, unless told otherwise."""
+
+
+class RunFailedError(RuntimeError):
+    """A run ended without its result; the message names its log and shows its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all runs share."""
+
+    data: Path
+    """The benchmark's folder."""
+    output: Path
+    """Folders of the runs."""
+    results: Path
+    """Where the result of each run is kept."""
+    steps: int = STEPS
+    validate_every: int = 10
+    learning_rate: float = 3e-4
+
+
+def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: Callable[[Result], None]) -> list[str]:
+    """Run what has no result yet, `parallel` at a time; returns what went wrong, a line each."""
+    todo = [(row, seed) for row, seed in runs if read_result(plan.results, row.name, seed) is None]
+    failed = []
+    with ThreadPoolExecutor(parallel) as pool:
+        waiting = {pool.submit(run, plan, row, seed): (row, seed) for row, seed in todo}
+        for done in as_completed(waiting):
+            try:
+                on_end(done.result())
+            except RunFailedError as error:
+                failed.append(str(error))
+    return failed
+
+
+def run(plan: Plan, row: Row, seed: int) -> Result:
+    """One run from its start: an unfinished one of before is begun again, since its clock would be wrong."""
+    folder = plan.output / f"{row.name}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    started = time.monotonic()
+    for last_step, overrides in row.phases(plan.steps):
+        metrics = folder / f"metrics-{last_step:05d}.jsonl"
+        _main_ppo(folder, metrics, command(plan, row, seed, folder, last_step, overrides))
+    result = from_logs(row, seed, time.monotonic() - started, sorted(folder.glob("metrics-*.jsonl")))
+    write_result(plan.results, result)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return result
+
+
+def command(plan: Plan, row: Row, seed: int, folder: Path, last_step: int, overrides: Iterable[str]) -> list[str]:
+    """main_ppo's command line up to `last_step`."""
+    questions = benchmark.questions(plan.data)
+    checkpoints = last_step if last_step < plan.steps else -1
+    return [
+        *(sys.executable, "-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny"),
+        f"medeyes.data={questions}",
+        f"medeyes.model={benchmark.policy(plan.data)}",
+        f"medeyes.output={folder}",
+        f"{SETTINGS}.experts={questions / row.experts}",
+        f"actor_rollout_ref.actor.optim.lr={plan.learning_rate}",
+        *(f"data.seed={seed}", f"actor_rollout_ref.rollout.seed={seed}"),
+        f"actor_rollout_ref.actor.data_loader_seed={seed}",
+        f"trainer.total_training_steps={last_step}",
+        *(f"trainer.test_freq={plan.validate_every}", "trainer.val_before_train=false"),
+        f"trainer.save_freq={checkpoints}",
+        f"hydra.run.dir={folder / 'hydra'}",
+        *overrides,
+    ]
+
+
+def _main_ppo(folder: Path, metrics: Path, words: list[str]) -> None:
+    environment = {
+        **os.environ,
+        **{"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        **{"RAY_USAGE_STATS_ENABLED": "0", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"},
+        "VERL_FILE_LOGGER_PATH": str(metrics),
+    }
+    log = folder / "run.log"
+    with log.open("a", encoding="utf-8") as output:
+        try:
+            done = subprocess.run(
+                words, cwd=folder, env=environment, stdout=output, stderr=output, timeout=LIMIT_SECONDS, check=False
+            )
+            said = f"ended with {done.returncode}"
+        except subprocess.TimeoutExpired:
+            said, done = f"did not end within {LIMIT_SECONDS} s", None
+    if done is None or done.returncode:
+        end = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
+        raise RunFailedError(f"{folder.name}: main_ppo {said}; {log} ends with\n{end}")
