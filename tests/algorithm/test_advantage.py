@@ -59,7 +59,12 @@ def test_hand_worked_example(baseline, rollouts, experts):
 
 @pytest.mark.parametrize(
     ("baseline", "experts"),
-    [("stream", [0.2, -0.2]), ("on_policy", [0.75, 0.35]), ("pooled", [1 - 2.6 / 6, 0.6 - 2.6 / 6]), ("none", [1.0, 0.6])],
+    [
+        ("stream", [0.2, -0.2]),
+        ("on_policy", [0.75, 0.35]),
+        ("pooled", [1 - 2.6 / 6, 0.6 - 2.6 / 6]),
+        ("none", [1.0, 0.6]),
+    ],
 )
 def test_without_division_by_the_deviation(baseline, experts):
     advantages_B = dual_stream_advantage(REWARDS, GROUPS, STREAMS, baseline=baseline, normalise_by_std=False)
