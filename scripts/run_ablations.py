@@ -33,7 +33,7 @@ def main(
     rows: Annotated[str, typer.Option(help="names, with commas; else all")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="at most so many seeds a row")] = 3,
     steps: Annotated[int, typer.Option(min=2, help="training steps of a run")] = STEPS,
-    parallel: Annotated[int, typer.Option(min=1, help="runs side by side; each takes a core and 6 GB")] = 2,
+    parallel: Annotated[int, typer.Option(min=1, help="runs side by side; each keeps two cores busy")] = 1,
     list_rows: Annotated[bool, typer.Option("--list", help="show the table of runs and end")] = False,
 ) -> None:
     """Run what is not there yet, then write the page."""
@@ -83,7 +83,7 @@ def follow(plan: Plan, runs: list[tuple[Row, int]], parallel: int) -> list[str]:
 
         def on_end(result: Result) -> None:
             bar.advance(task)
-            gazes = result.training["gazes"]
+            gazes = result.validation["gazes"]
             bar.console.print(
                 f"{result.row}, seed {result.seed}: accuracy {result.accuracy:.3f}, "
                 f"{gazes[max(gazes)]:.2f} gazes, {result.minutes:.1f} min"

@@ -19,7 +19,9 @@ from medeyes_verl.ablation.rows import SETTINGS, Row
 LIMIT_SECONDS = 3 * 3600
 """A failing weight update leaves its sender waiting for ever."""
 LAST_LINES = 25
-STEPS = 30
+VALIDATED = 128
+"""Questions of a validation."""
+STEPS = 20
 """Of a run, unless told otherwise."""
 
 
@@ -38,13 +40,14 @@ class Plan:
     results: Path
     """Where the result of each run is kept."""
     steps: int = STEPS
-    validate_every: int = 10
+    validate_every: int = 5
     learning_rate: float = 3e-4
 
 
 def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: Callable[[Result], None]) -> list[str]:
     """Run what has no result yet, `parallel` at a time; returns what went wrong, a line each."""
     todo = [(row, seed) for row, seed in runs if read_result(plan.results, row.name, seed) is None]
+    todo.sort(key=lambda each: each[1])  # every row once, before any is repeated
     failed = []
     with ThreadPoolExecutor(parallel) as pool:
         waiting = {pool.submit(run, plan, row, seed): (row, seed) for row, seed in todo}
@@ -83,7 +86,7 @@ def command(plan: Plan, row: Row, seed: int, folder: Path, last_step: int, overr
         f"{SETTINGS}.experts={questions / row.experts}",
         f"actor_rollout_ref.actor.optim.lr={plan.learning_rate}",
         *(f"data.seed={seed}", f"actor_rollout_ref.rollout.seed={seed}"),
-        f"actor_rollout_ref.actor.data_loader_seed={seed}",
+        *(f"actor_rollout_ref.actor.data_loader_seed={seed}", f"data.val_max_samples={VALIDATED}"),
         f"trainer.total_training_steps={last_step}",
         *(f"trainer.test_freq={plan.validate_every}", "trainer.val_before_train=false"),
         f"trainer.save_freq={checkpoints}",
