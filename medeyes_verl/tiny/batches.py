@@ -53,21 +53,23 @@ class BatchMaker:
         self._batch_size = batch_size
         self._rng = random.Random(seed)
         self._draws = self._draw(rows)
+        self._plain_draws = self._draw([row for row in rows if len(row.question.regions) == 1] or rows)
         self._pad = processor.tokenizer.pad_token_id
         self.labels = sorted({r.label for row in rows for r in row.question.regions if r.target})
         """Every label a target has."""
         self._label_numbers = {label: number for number, label in enumerate(self.labels)}
 
-    def make(self, cut_share: float, shortest: bool = False) -> list[Batch]:
+    def make(self, cut_share: float, plain: bool = False) -> list[Batch]:
         """The next POOL batches; a `cut_share` of their trajectories, by chance, end with their first turn.
 
-        With `shortest` every row comes with the right one of the fewest gazes, else with any of its trajectories.
+        With `plain` only rows with one marked region, where there are any, each with the right trajectory of the fewest
+        gazes: the picture alone then decides where to look. Else all rows, each with any of its trajectories.
 
         Trajectories of about one length share a batch, which halves the padding; the batches come in random order.
         """
         examples = []
-        for row in islice(self._draws, POOL * self._batch_size):
-            if shortest:
+        for row in islice(self._plain_draws if plain else self._draws, POOL * self._batch_size):
+            if plain:
                 trajectory = min(row.trajectories, key=lambda each: (not each.correct, len(each.steps)))
             else:
                 trajectory = self._rng.choice(row.trajectories)
