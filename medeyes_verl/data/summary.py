@@ -105,6 +105,11 @@ class Summary:
         if self.near_copies:
             bits = self.near_copies[0].bits
             console.print(f"near-copies of images across splits: {len(self.near_copies)}, the nearest by {bits} bits")
+        if self.splits["train"].rows and not self.splits["val"].rows:
+            console.print(
+                "[yellow]no val.parquet[/], which the recipes validate on: add --val-fraction 0.05, or give main_ppo "
+                "data.val_files=…/test.parquet"
+            )
         console.print(
             f"{self.rows} rows, {self.images} images, {self.image_bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
             + (f"; {self.parts_resumed} of {self.parts} parts were there already" if self.parts_resumed else "")

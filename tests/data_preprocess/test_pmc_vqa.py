@@ -201,3 +201,9 @@ def test_only_the_version_that_is_asked_for_is_downloaded(tmp_path, run, monkeyp
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert run(app, "RadGenome/PMC-VQA", tmp_path / "out", *options).exit_code == 1
     assert asked == [patterns]
+
+
+def test_a_missing_validation_split_is_said(version_1, tmp_path, run) -> None:
+    """The recipes validate on val.parquet; PMC-VQA has none of its own."""
+    assert "add --val-fraction" in run(app, version_1, tmp_path / "out").output
+    assert not (tmp_path / "out" / "val.parquet").exists()
