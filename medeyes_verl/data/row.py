@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medeyes_verl.data.atomic import atomic_path
-from medeyes_verl.data.image_store import StoredPicture
+from medeyes_verl.data.image_store import ImageStore, StoredPicture
 from medeyes_verl.gaze.geometry import Box
 
 Split = Literal["train", "val", "test"]
@@ -204,7 +204,10 @@ def write_rows(target: Path, rows: Iterable[Row]) -> int:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a parquet file as plain dicts, one row group in memory at a time.
+    """The rows of a parquet file as plain dicts, one row group in memory at a time; `images` are paths.
+
+    Pictures that are embedded in the file are unpacked into images/ beside it, each once: experts, evaluation and
+    report refer to pictures by their paths.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -219,7 +222,13 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         if missing:
             raise ValueError(f"{path} lacks the columns {', '.join(missing)}; write it with data_preprocess/")
         for group in file.iter_batches(batch_size=ROWS_A_GROUP):
-            yield from group.to_pylist()
+            for row in group.to_pylist():
+                row["images"] = [_path_of(image, path) for image in row["images"]]
+                yield row
+
+
+def _path_of(image: str | dict[str, bytes], table: Path) -> str:
+    return image if isinstance(image, str) else ImageStore(table.parent).add_bytes(image["bytes"], str(table)).path
 
 
 def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
 """Prepared files as veRL's own dataset reads them, in all three ways of referring to pictures."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
 from data_preprocess.path_vqa import app
+from medeyes_verl.data.row import read_rows
 from medeyes_verl.gaze.crop import open_picture
 
 
@@ -51,3 +54,14 @@ def test_our_dataset_joins_the_root_of_a_moved_folder(prepared, tmp_path) -> Non
     folder = prepared("--relative").rename(tmp_path / "moved")
     for content in raw_prompts(MedEyesDataset, folder, tmp_path, image_root=str(folder)):
         assert open_picture(content[0]["image"]).size == (48, 40)
+
+
+def test_embedded_pictures_are_unpacked_for_whoever_needs_their_paths(prepared, tmp_path) -> None:
+    """Experts, evaluation and report read rows this way; the copies are the pictures that were put in."""
+    folder = prepared("--embed-images")
+    assert not (folder / "images").exists()
+    paths = [path for row in read_rows(folder / "train.parquet") for path in row["images"]]
+    assert [open_picture(path).size for path in paths] == [(48, 40)] * 4
+    embedded = pq.read_table(folder / "train.parquet")["images"].to_pylist()
+    assert [Path(path).read_bytes() for path in paths] == [cell["bytes"] for (cell,) in embedded]
+    assert [row["images"] for row in read_rows(folder / "train.parquet")] == [[path] for path in paths]

@@ -11,27 +11,26 @@ import pytest
 
 from medeyes_verl.ablation.benchmark import BenchmarkSize, steps
 from medeyes_verl.ablation.rows import RECOMMENDED, Row
-from medeyes_verl.ablation.runner import VALIDATED, Plan, run
+from medeyes_verl.ablation.runner import Plan, run
 
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-SIZE = BenchmarkSize(train=600, val=VALIDATED, primer=500, hinted=400, warmup_steps=500)
+QUESTIONS, STEPS = 256, 10
+SIZE = BenchmarkSize(train=600, val=QUESTIONS, primer=500, hinted=400, warmup_steps=600)
 
 
 def test_experts_teach_a_weak_policy_to_look_on(tmp_path: Path) -> None:
     for step in steps(tmp_path / "data", ROOT, SIZE, {"grn_cvs"}):
         subprocess.run(step.command, check=True, timeout=1800, stdout=subprocess.DEVNULL)
-    row = Row(
-        name="short", says="", group="", experts="grn_cvs", overrides=(*RECOMMENDED, "trainer.val_before_train=true")
-    )
-    plan = Plan(
-        data=tmp_path / "data", output=tmp_path / "runs", results=tmp_path / "results", steps=8, validate_every=8
-    )
-    result = run(plan, row, seed=0)
+    asked = ("trainer.val_before_train=true", f"data.val_max_samples={QUESTIONS}")
+    row = Row(name="short", says="", group="", overrides=(*RECOMMENDED, *asked))
+    folders = {name: tmp_path / name for name in ("data", "output", "results")}
+    result = run(Plan(**folders, steps=STEPS, validate_every=STEPS), row, seed=0)
 
-    before, after = result.validation["accuracy"][0], result.validation["accuracy"][8]
-    error = ((before * (1 - before) + after * (1 - after)) / VALIDATED) ** 0.5
+    before, after = (result.validation["accuracy"][step] for step in (0, STEPS))
+    error = ((before * (1 - before) + after * (1 - after)) / QUESTIONS) ** 0.5
     assert after - before > 3 * error, result.validation
-    assert result.validation["gazes"][8] > result.validation["gazes"][0] + 0.5, result.validation
+    gazes = result.validation["gazes"]
+    assert gazes[STEPS] > gazes[0] + 0.5, gazes
     assert max(result.training["engine difference"].values()) < 1e-4
