@@ -15,6 +15,8 @@ from medeyes_verl.data.atomic import atomic_path, write_bytes
 Results = Mapping[str, Sequence[Result]]
 BASELINE: Final = "grpo"
 """What the other rows are compared with, as in the paper."""
+START: Final = "start"
+"""The policy from which all others come."""
 CURVES: Final = ("paper", "grpo", "recommended")
 """Rows whose course is drawn; the end of every row is."""
 COLOURS: Final = ("#d64933", "#2673c4", "#1e8c56")
@@ -73,11 +75,12 @@ def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5), width_ratios=(1, 1, 1.1))
     shown = [row for row in rows if row.name in CURVES and row.name in results]
+    start = {0: _accuracy(results[START])} if START in results else {}
     for row, colour in zip(shown, COLOURS, strict=False):
         runs = results[row.name]
-        label = f"{row.name} ({len(runs)} seeds)"
+        label = f"{row.name} ({len(runs)} seed{'s' * (len(runs) > 1)})"
         for axes, curves in (
-            (left, [run.validation["accuracy"] for run in runs]),
+            (left, [{**start, **run.validation["accuracy"]} for run in runs]),
             (middle, [_smoothed(run.training["gazes"]) for run in runs]),
         ):
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
