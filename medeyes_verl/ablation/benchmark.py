@@ -27,11 +27,11 @@ class BenchmarkSize:
     train: int = 2000
     val: int = 200
     primer: int = 1000
-    """Questions with one blob, for the warm-up only: without them it takes ten times as long to learn to aim."""
+    """Questions with one blob, for the warm-up only: there the picture alone says where to look."""
     hinted: int = 1000
     """Questions with the hint, whose whole searches the warm-up sees."""
     warmup_steps: int = 1200
-    """A step is 16 trajectories; four to five minutes on two cores."""
+    """A step is 16 trajectories; minutes on two cores."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _replay(order: str) -> tuple[str, ...]:
 
 
 RECOMMENDED: Final = _objective(baseline="on_policy", shaping="log", clip=False)
-"""The rule that learns fastest here; docs/results.md has the evidence."""
+"""The recipe `recommended`; docs/results.md says on what evidence."""
 
 ROWS: Final = (
     Row(

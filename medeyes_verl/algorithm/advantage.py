@@ -61,13 +61,12 @@ def dual_stream_advantage(
     values_B = rewards_B.double()
 
     everyone_B = torch.ones_like(expert_B)
-    if baseline == "stream":
+    if baseline in ("stream", "none"):
         advantages_B = _standardise(values_B, 2 * prompt_B + expert_B, everyone_B, epsilon, normalise_by_std)
+        if baseline == "none":
+            advantages_B = torch.where(expert_B, values_B, advantages_B)
     elif baseline == "pooled":
         advantages_B = _standardise(values_B, prompt_B, everyone_B, epsilon, normalise_by_std)
-    elif baseline == "none":
-        advantages_B = _standardise(values_B, 2 * prompt_B + expert_B, everyone_B, epsilon, normalise_by_std)
-        advantages_B = torch.where(expert_B, values_B, advantages_B)
     else:
         advantages_B = _standardise(values_B, prompt_B, ~expert_B, epsilon, normalise_by_std)
         rollouts_B = _group_sum(~expert_B, prompt_B)[prompt_B]

@@ -201,7 +201,10 @@ def _reading(path: str) -> Future[Image.Image]:
 
 async def _original(given: str | Image.Image) -> Image.Image:
     """A picture of a prompt at its full size; veRL's own loading would shrink it first."""
-    return given.convert("RGB") if isinstance(given, Image.Image) else await asyncio.wrap_future(_reading(given))
+    if isinstance(given, Image.Image):
+        return given.convert("RGB")
+    # shielded: a session that is cancelled must not take the picture from its siblings
+    return await asyncio.shield(asyncio.wrap_future(_reading(given)))
 
 
 def _merged_versions(before: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:

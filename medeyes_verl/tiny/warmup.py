@@ -5,7 +5,7 @@ looking before answering: where the data marks regions, nearly all trajectories 
 start. Such a trajectory has one picture and 50 tokens, so three are learnt from in the time of one whole one, and where
 to look is the one thing that takes many; and one way before many: at the start each question comes with its shortest
 trajectory only, and where there are questions with a single region, those alone, so that the picture decides where to
-look. (2.5 minutes, two candidates a picture: with the first of it 39% of games found the lesion, without it 19%.)
+look.
 """
 
 from __future__ import annotations
