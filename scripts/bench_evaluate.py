@@ -30,8 +30,9 @@ from medeyes_verl.evaluation.player import Player, play_all
 from medeyes_verl.evaluation.recipe import guess_recipe, read_recipe
 from medeyes_verl.evaluation.run import Work, read_tables
 from medeyes_verl.evaluation.server import SERVED_NAME, RunningServer, serve
-from medeyes_verl.evaluation.tokens import PolicyTokens
+from medeyes_verl.evaluation.tokens import load_tokens
 from medeyes_verl.evaluation.writers import Requests, Sampling
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
 console = Console()
 
@@ -58,7 +59,7 @@ def main(
     recipe: Annotated[str | None, typer.Option(help="rules of the game; default: guessed from the model")] = None,
 ) -> None:
     """Measure and print."""
-    tokens = PolicyTokens.load(str(model))
+    tokens = load_tokens(str(model))
     game = read_recipe(recipe or guess_recipe(model))
     game = replace(game, rules=tokens.rules(game.rules))
     work = Work(rows=read_tables([data], questions))

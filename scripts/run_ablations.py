@@ -1,7 +1,7 @@
 """Run the ablations and make docs/results.md's tables and picture: python scripts/run_ablations.py
 
-Every run is stock main_ppo with the recipe cpu_tiny. What is done is kept, in outputs/ablations and docs/results;
-started again, it goes on. `--rows` and `--seeds` choose, `--list` shows the table of runs.
+Every run is stock main_ppo with the recipe cpu_tiny. What is done is kept, and started again it goes on; the tables
+and the picture are in outputs/ablations/results.md. `--rows` and `--seeds` choose, `--list` shows the table of runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ console = Console()
 
 def main(
     output: Annotated[Path, typer.Option(help="folder for the benchmark and the runs")] = Path("outputs/ablations"),
-    results: Annotated[Path, typer.Option(help="folder for the results of the runs")] = ROOT / "docs" / "results",
+    results: Annotated[
+        Path | None, typer.Option(help="folder for the results of the runs, beside their page; default: in the output")
+    ] = None,
     rows: Annotated[str, typer.Option(help="names, with commas; else all")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="at most so many seeds a row")] = 3,
     steps: Annotated[int, typer.Option(min=2, help="training steps of a run")] = STEPS,
@@ -45,11 +47,16 @@ def main(
         show(chosen)
         return
     output = output.absolute()
+    results = results or output / "results"
     size = benchmark.BenchmarkSize()
     prepare(output, size, chosen)
     plan = Plan(data=output / "data", output=output / "runs", results=results, steps=steps)
     runs = [(row, seed) for row in chosen for seed in row.seeds[:seeds]]
-    failed = follow(plan, runs, parallel)
+    try:
+        failed = follow(plan, runs, parallel)
+    except ValueError as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        raise typer.Exit(1) from error
     write_bounds(plan, size)
     write_page(results)
     for line in failed:
@@ -118,8 +125,9 @@ def write_page(results: Path) -> None:
         f"- {says}: accuracy {bound[name]['accuracy']:.1%}, {bound[name]['gazes']:.2f} gazes of its own choice counted"
         for name, says in (("no_gaze", "without a gaze"), ("led", "first gaze led to the lesion"))
     )
-    parts = {"table": page.table(ROWS, found), "traps": page.traps(ROWS, found), "bounds": sides}
     page.picture(results / "curves.png", ROWS, found)
+    curves = f"![learning curves]({results.name}/curves.png)"
+    parts = {"curves": curves, "table": page.table(ROWS, found), "traps": page.traps(ROWS, found), "bounds": sides}
     page.fill(results.with_suffix(".md"), parts)
     console.print(f"{results.with_suffix('.md')}: {sum(map(len, found.values()))} runs of {len(found)} rows")
 

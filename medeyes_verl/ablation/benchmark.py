@@ -9,6 +9,7 @@ that must be told to use it; the questions of the runs do not tell it.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,12 @@ class BenchmarkSize:
 
     train: int = 2000
     val: int = 200
+    """All are asked at every validation."""
     primer: int = 1000
     """Questions with one blob, for the warm-up only: there the picture alone says where to look."""
     hinted: int = 1000
     """Questions with the hint, whose whole searches the warm-up sees."""
-    warmup_steps: int = 1200
+    warmup_steps: int = 2400
     """A step is 16 trajectories; minutes on two cores."""
 
 
@@ -106,6 +108,11 @@ def questions(folder: Path) -> Path:
 def policy(folder: Path) -> Path:
     """The policy that every run starts from."""
     return folder / "policy"
+
+
+def policy_mark(folder: Path) -> str:
+    """Tells policies apart: a warm-up is not the same to the last bit on every machine."""
+    return hashlib.sha256((policy(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
 def _each(flag: str, paths: list[Path]) -> list[str]:

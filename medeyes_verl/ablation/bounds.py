@@ -12,7 +12,8 @@ from medeyes_verl.data.row import prompt_messages, read_rows
 from medeyes_verl.expert.framing import GRID_FRAMING
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory, turn_texts
-from medeyes_verl.tiny.examples import CountingProcessor, ExpertRow, corpus
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.tiny.examples import ExpertRow, corpus
 from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor
 from medeyes_verl.tiny.play import Score, play, score
 from medeyes_verl.tiny.tokenizer import train_tokenizer
@@ -46,7 +47,7 @@ def _without_gaze(train: Path, val: Path, steps: int, on_step: Callable[[Progres
     tokenizer = train_tokenizer(corpus(rows, TINY_EPISODE))
     model = build_model(tokenizer, TinyShape(), seed=0)
     settings = WarmupSettings(minutes=24 * 60, max_steps=steps)
-    warm_up(model, CountingProcessor(tokenizer, TINY_EPISODE.view.multiple), rows, TINY_EPISODE, settings, on_step)
+    warm_up(model, PolicyTokens(build_processor(tokenizer)), rows, TINY_EPISODE, settings, on_step)
     return score(play(model, build_processor(tokenizer), list(read_rows(val)), TINY_EPISODE, ROLLOUTS))
 
 

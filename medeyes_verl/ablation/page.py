@@ -108,11 +108,14 @@ def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
 
 
 def fill(page: Path, parts: Mapping[str, str]) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page.
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page; a new page is nothing but its parts.
 
     Raises ValueError where the page lacks a part's marks.
     """
-    text = page.read_text(encoding="utf-8")
+    if page.is_file():
+        text = page.read_text(encoding="utf-8")
+    else:
+        text = "\n".join(f"## {name}\n\n<!-- {name} -->\n<!-- /{name} -->\n" for name in parts)
     for name, part in parts.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
         marks = pattern.findall(text)

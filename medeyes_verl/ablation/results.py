@@ -44,6 +44,8 @@ class Result:
 
     row: str
     seed: int
+    policy: str
+    """The mark of the policy it started from: runs from different ones are not to be compared."""
     minutes: float
     """Wall time, loading included."""
     tokens: int
@@ -58,7 +60,7 @@ class Result:
         return curve[max(curve)]
 
 
-def from_logs(row: Row, seed: int, seconds: float, logs: Iterable[Path]) -> Result:
+def from_logs(row: Row, seed: int, policy: str, seconds: float, logs: Iterable[Path]) -> Result:
     """The result of a run from veRL's JSON-lines logs, of which later ones go on where earlier ones stopped.
 
     Raises ValueError where a log shows no validation.
@@ -72,7 +74,7 @@ def from_logs(row: Row, seed: int, seconds: float, logs: Iterable[Path]) -> Resu
     if "accuracy" not in validation:
         raise ValueError(f"{row.name}, seed {seed}: its log shows no validation ({VALIDATION['accuracy']})")
     tokens = sum(data[GENERATED[0]] * data[GENERATED[1]] for data in steps.values() if GENERATED[0] in data)
-    return Result(row.name, seed, round(seconds / 60, 2), round(tokens), validation, training)
+    return Result(row.name, seed, policy, round(seconds / 60, 2), round(tokens), validation, training)
 
 
 def write_result(folder: Path, result: Result) -> None:

@@ -96,7 +96,6 @@ ROWS: Final = (
         group="start",
         n_expert=0,
         overrides=("trainer.val_only=true", "trainer.val_before_train=true"),
-        seeds=ALL_SEEDS,
     ),
     # whom an expert is compared with, and what it weighs
     Row(name="paper", says="the paper's rule", group="rule", seeds=ALL_SEEDS, paper=71.5),

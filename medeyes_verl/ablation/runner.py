@@ -10,17 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from medeyes_verl.ablation import benchmark
-from medeyes_verl.ablation.results import Result, from_logs, read_result, write_result
-from medeyes_verl.ablation.rows import SETTINGS, Row
+from medeyes_verl.ablation.results import Result, from_logs, read_result, read_results, write_result
+from medeyes_verl.ablation.rows import ROWS, SETTINGS, Row
 
 LIMIT_SECONDS = 3 * 3600
 """A failing weight update leaves its sender waiting for ever."""
 LAST_LINES = 25
-VALIDATED = 128
-"""Questions of a validation."""
 STEPS = 20
 """Of a run, unless told otherwise."""
 
@@ -40,12 +39,22 @@ class Plan:
     results: Path
     """Where the result of each run is kept."""
     steps: int = STEPS
-    validate_every: int = 5
+    validate_every: int = 10
     learning_rate: float = 3e-4
 
 
 def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: Callable[[Result], None]) -> list[str]:
-    """Run what has no result yet, `parallel` at a time; returns what went wrong, a line each."""
+    """Run what has no result yet, `parallel` at a time; returns what went wrong, a line each.
+
+    Raises ValueError where a kept result comes from another policy than the benchmark's.
+    """
+    mark = benchmark.policy_mark(plan.data)
+    for kept in chain(*read_results(plan.results, ROWS).values()):
+        if kept.policy != mark:
+            raise ValueError(
+                f"{plan.results}: the result of {kept.row}, seed {kept.seed}, comes from policy {kept.policy}, while "
+                f"{benchmark.policy(plan.data)} is {mark}: choose another folder with --results, or empty this one"
+            )
     todo = [(row, seed) for row, seed in runs if read_result(plan.results, row.name, seed) is None]
     todo.sort(key=lambda each: each[1])  # every row once, before any is repeated
     failed = []
@@ -68,7 +77,8 @@ def run(plan: Plan, row: Row, seed: int) -> Result:
     for last_step, overrides in row.phases(plan.steps):
         metrics = folder / f"metrics-{last_step:05d}.jsonl"
         _main_ppo(folder, metrics, command(plan, row, seed, folder, last_step, overrides))
-    result = from_logs(row, seed, time.monotonic() - started, sorted(folder.glob("metrics-*.jsonl")))
+    seconds, logs = time.monotonic() - started, sorted(folder.glob("metrics-*.jsonl"))
+    result = from_logs(row, seed, benchmark.policy_mark(plan.data), seconds, logs)
     write_result(plan.results, result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
@@ -86,7 +96,7 @@ def command(plan: Plan, row: Row, seed: int, folder: Path, last_step: int, overr
         f"{SETTINGS}.experts={questions / row.experts}",
         f"actor_rollout_ref.actor.optim.lr={plan.learning_rate}",
         *(f"data.seed={seed}", f"actor_rollout_ref.rollout.seed={seed}"),
-        *(f"actor_rollout_ref.actor.data_loader_seed={seed}", f"data.val_max_samples={VALIDATED}"),
+        f"actor_rollout_ref.actor.data_loader_seed={seed}",
         f"trainer.total_training_steps={last_step}",
         *(f"trainer.test_freq={plan.validate_every}", "trainer.val_before_train=false"),
         f"trainer.save_freq={checkpoints}",

@@ -13,11 +13,12 @@ from typing import Any
 from PIL import Image
 
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.tokens import Message, PolicyTokens
+from medeyes_verl.evaluation.tokens import Message
 from medeyes_verl.evaluation.writers import OutOfTokensError
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.episode import Observation
 from medeyes_verl.gaze.grammar import STOP_STRINGS
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
 
 class LocalPolicy:

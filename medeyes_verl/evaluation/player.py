@@ -18,11 +18,12 @@ from medeyes_verl.evaluation.client import ChatClient, RequestRefusedError
 from medeyes_verl.evaluation.episode_log import Key, LoggedEpisode, Stream
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.scoring import row_facts, score, with_boxes
-from medeyes_verl.evaluation.tokens import Ledger, PolicyTokens, TokenLedger, UsageLedger
+from medeyes_verl.evaluation.tokens import Ledger, TokenLedger, UsageLedger
 from medeyes_verl.evaluation.writers import ChatWriter, OutOfTokensError, Requests, ScriptedWriter, Writer
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
 from medeyes_verl.gaze.geometry import Size
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.prompt import system_prompt
 
 Row = Mapping[str, Any]

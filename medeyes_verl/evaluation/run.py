@@ -22,8 +22,8 @@ from medeyes_verl.evaluation.client import ChatClient, Patience
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.player import Asked, Player, Row, play_all
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.tokens import PolicyTokens
 from medeyes_verl.evaluation.writers import Requests
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
 EPISODES = "episodes.jsonl"
 SETTINGS = "settings.json"

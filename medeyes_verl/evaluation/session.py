@@ -16,7 +16,7 @@ from medeyes_verl.evaluation.player import Row
 from medeyes_verl.evaluation.run import EPISODES, Endpoint, Work, begin, evaluate, only_model, settings_of
 from medeyes_verl.evaluation.server import SERVED_NAME, serve
 from medeyes_verl.evaluation.sources import Source
-from medeyes_verl.evaluation.tokens import PolicyTokens
+from medeyes_verl.evaluation.tokens import load_tokens
 from medeyes_verl.evaluation.writers import Requests, Sampling
 
 
@@ -61,7 +61,7 @@ def play(source: Source, rows: Sequence[Row], options: Options, say: Callable[[s
     """Play a model or an endpoint. Raises EndpointError, and ValueError for what cannot be used."""
     serving = source.kind == "model"
     policy = source.name if serving else options.processor
-    tokens = None if policy is None else PolicyTokens.load(policy)
+    tokens = None if policy is None else load_tokens(policy)
     recipe = source.recipe if tokens is None else replace(source.recipe, rules=tokens.rules(source.recipe.rules))
     given = Endpoint(base_url=source.name, api_key=options.api_key, patience=Patience(timeout_s=options.timeout_s))
     name = SERVED_NAME if serving else options.model or only_model(given)

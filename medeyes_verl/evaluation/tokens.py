@@ -9,7 +9,6 @@ in the server's answers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from PIL import Image
@@ -17,7 +16,7 @@ from PIL import Image
 from medeyes_verl.evaluation.client import Reply
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.episode import Observation
-from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
 Message = Mapping[str, Any]
 """As chat templates take it: role, and a text or a list of parts {"type": "image"} and {"type": "text", "text"}."""
@@ -41,60 +40,15 @@ class Ledger(Protocol):
         """Prompts of the server that were not those of training; None when the server does not tell."""
 
 
-class PolicyTokens:
-    """What of a policy's processor is needed here, loaded once a run.
+def load_tokens(model: str) -> PolicyTokens:
+    """From a model's folder or Hugging Face name. Raises ValueError when it has no vision-language processor."""
+    from transformers import AutoProcessor
 
-    Stands in for the processor itself: its tokens, without the work on pixels.
-    """
-
-    def __init__(self, processor: Any) -> None:
-        self.tokenizer = processor.tokenizer
-        image_processor = processor.image_processor
-        self.side = int(image_processor.patch_size) * int(image_processor.merge_size)
-        """Pixels a side of a merged visual token: 28 for Qwen2.5-VL, 32 for Qwen3-VL."""
-        self._image_id = int(processor.image_token_id)
-        video_id = getattr(processor, "video_token_id", None)
-        self.placeholder_ids = [self._image_id] + ([] if video_id is None else [int(video_id)])
-        """Tokens that stand for pictures: a policy must not write them, in training or here."""
-        self._special_ids = frozenset(self.tokenizer.all_special_ids)
-        self._template = processor.apply_chat_template
-
-    @classmethod
-    def load(cls, model: str) -> PolicyTokens:
-        """From a model's folder or Hugging Face name. Raises ValueError when it has no such processor."""
-        from transformers import AutoProcessor
-
-        try:
-            return cls(AutoProcessor.from_pretrained(model))
-        except (OSError, ValueError, ImportError, AttributeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else repr(error)
-            raise ValueError(f"{model} has no vision-language processor that could be loaded: {reason}") from error
-
-    def rules(self, rules: EpisodeSettings) -> EpisodeSettings:
-        """The rules with pictures of sides that this policy's processor leaves as they are."""
-        return replace(
-            rules, view=replace(rules.view, multiple=self.side), crop=replace(rules.crop, multiple=self.side)
-        )
-
-    def text(self, ids: Sequence[int]) -> str:
-        """A turn's text, special tokens at its end removed: what training parses."""
-        end = len(ids)
-        while end and ids[end - 1] in self._special_ids:
-            end -= 1
-        return str(self.tokenizer.decode(list(ids[:end]), skip_special_tokens=False))
-
-    def apply_chat_template(self, conversation: Any, /, *, add_generation_prompt: bool, tokenize: bool) -> Any:
-        return self._template(conversation, add_generation_prompt=add_generation_prompt, tokenize=tokenize)
-
-    def __call__(self, *, text: list[str], images: list[Image.Image] | None) -> dict[str, list[list[int]]]:
-        sizes = iter([picture.width * picture.height // self.side**2 for picture in images or ()])
-        batch = []
-        for each in text:
-            ids: list[int] = []
-            for token in self.tokenizer.encode(each, add_special_tokens=False):
-                ids += [token] * (next(sizes, 1) if token == self._image_id else 1)
-            batch.append(ids)
-        return {"input_ids": batch}
+    try:
+        return PolicyTokens(AutoProcessor.from_pretrained(model))
+    except (OSError, ValueError, ImportError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise ValueError(f"{model} has no vision-language processor that could be loaded: {reason}") from error
 
 
 class TokenLedger:
@@ -118,7 +72,7 @@ class TokenLedger:
             self.differing = (self.differing or 0) + (not same)
         ids = reply.token_ids
         if ids is None:
-            ids = tuple(self._tokens.tokenizer.encode(reply.text, add_special_tokens=False))
+            ids = tuple(self._tokens.encode(reply.text))
         conversation.add_turn(ids, [0.0] * len(ids))
         return self._tokens.text(ids)
 

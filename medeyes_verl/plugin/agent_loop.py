@@ -23,6 +23,7 @@ from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.grammar import STOP_STRINGS
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.prompt import system_prompt
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.off_policy import OffPolicySource
@@ -45,6 +46,7 @@ class Game:
 
     settings: RolloutSettings
     rules: EpisodeSettings
+    tokens: PolicyTokens
     off_policy: OffPolicySource | None
 
 
@@ -55,9 +57,10 @@ _games: dict[int, Game] = {}
 def _game_of(config: DictConfig, processor: Any) -> Game:
     if id(config) not in _games:
         settings = rollout_settings(config)
-        rules = settings.rules(processor)
+        tokens = PolicyTokens(processor)
+        rules = settings.rules(tokens)
         source = OffPolicySource(settings, rules) if settings.n_expert else None
-        _games[id(config)] = Game(settings, rules, source)
+        _games[id(config)] = Game(settings, rules, tokens, source)
     return _games[id(config)]
 
 
@@ -74,14 +77,14 @@ class GazeAgentLoop(AgentLoopBase):
             views = [Size(*view.size) for view in episode.views]
             messages.insert(0, {"role": "system", "content": system_prompt(game.rules, views)})
         conversation = Conversation(
-            self.processor, messages, episode.views, response_length=self.rollout_config.response_length
+            game.tokens, messages, episode.views, response_length=self.rollout_config.response_length
         )
         off_policy = self._place_off_policy(game, row)
         trajectory = None if off_policy is None else await _trajectory(game, row, off_policy)
         if trajectory is None:
             writer: PolicyWriter | ExpertWriter = PolicyWriter(self, sampling_params, game.settings.turn_tokens, row)
         else:
-            writer = ExpertWriter(self.tokenizer, trajectory, game.rules, originals, row["global_steps"])
+            writer = ExpertWriter(game.tokens, trajectory, game.rules, originals, row["global_steps"])
 
         metrics = AgentLoopMetrics()
         extra_fields: dict[str, Any] = {}
@@ -92,7 +95,7 @@ class GazeAgentLoop(AgentLoopBase):
             metrics.generate_sequences += time.perf_counter() - started
             extra_fields = _merged_versions(extra_fields, turn.extra_fields)
             conversation.add_turn(turn.token_ids, turn.log_probs)
-            texts.append(self._text(turn.token_ids))
+            texts.append(game.tokens.text(turn.token_ids))
             observation = episode.reply(texts[-1])
             if observation is None:
                 break
@@ -129,12 +132,6 @@ class GazeAgentLoop(AgentLoopBase):
         place = int(row["session_id"]) - (self.rollout_config.n - game.settings.n_expert)
         return place if place >= 0 else None
 
-    def _text(self, token_ids: Sequence[int]) -> str:
-        ids = list(token_ids)
-        while ids and ids[-1] in self.tokenizer.all_special_ids:
-            ids.pop()
-        return self.tokenizer.decode(ids, skip_special_tokens=False)
-
 
 class PolicyWriter:
     """Turns written by the model that is being trained."""
@@ -167,19 +164,19 @@ class ExpertWriter:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokens: PolicyTokens,
         trajectory: Trajectory,
         rules: EpisodeSettings,
         originals: Sequence[Image.Image],
         global_steps: int,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokens = tokens
         self.turns = iter(turn_texts(trajectory, rules, [Size(*picture.size) for picture in originals]))
         # the version of the weights that a rollout of this step would have used: an expert is never stale
         self.version = {"min_global_steps": global_steps - 1, "max_global_steps": global_steps - 1}
 
     async def write(self, conversation: Conversation) -> WrittenTurn:
-        ids = self.tokenizer.encode(next(self.turns), add_special_tokens=False)[: conversation.room]
+        ids = self.tokens.encode(next(self.turns))[: conversation.room]
         return WrittenTurn(ids, [0.0] * len(ids), self.version)
 
 

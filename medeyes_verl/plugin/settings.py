@@ -3,7 +3,7 @@
 veRL passes these subtrees through unread. An unknown key or a wrong type is an error that names the key.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from medeyes_verl.expert.replay import OffPolicySource, ReplaySettings
 from medeyes_verl.gaze.episode import EpisodeSettings
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
 T = TypeVar("T")
 
@@ -54,12 +55,9 @@ class RolloutSettings:
     keep_wrong_experts: bool = False
     """Also replay expert trajectories that end in a wrong answer."""
 
-    def rules(self, processor: Any) -> EpisodeSettings:
-        """The episode's rules for a model: picture sides are multiples of its merged visual token's side."""
-        image_processor = processor.image_processor
-        side = int(image_processor.patch_size) * int(image_processor.merge_size)  # 28: Qwen2.5-VL, 32: Qwen3-VL
-        rules = EpisodeSettings.from_mapping(self.episode)
-        return replace(rules, view=replace(rules.view, multiple=side), crop=replace(rules.crop, multiple=side))
+    def rules(self, tokens: PolicyTokens) -> EpisodeSettings:
+        """The episode's rules for a model."""
+        return tokens.rules(EpisodeSettings.from_mapping(self.episode))
 
 
 @dataclass

@@ -24,6 +24,7 @@ from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.evaluation.figure import episode_array
 from medeyes_verl.evaluation.player import play_texts
 from medeyes_verl.evaluation.recipe import Recipe, recipe_of
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.settings import rollout_settings
 
@@ -66,7 +67,7 @@ def record_validation(
 ) -> None:
     """Log and draw what `kept_rows` kept. A failure here is told and costs the run nothing else."""
     try:
-        rules = rollout_settings(config).rules(processor)
+        rules = rollout_settings(config).rules(PolicyTokens(processor))
         recipe = replace(recipe_of(config, "this run"), rules=rules, image_root=None)
         episodes = logged_episodes(rows, recipe, processor.tokenizer)
         output = Path(OmegaConf.select(config, "medeyes.output") or config.trainer.default_local_dir)

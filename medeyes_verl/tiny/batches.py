@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from medeyes_verl.gaze.episode import EpisodeSettings
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.auxiliary import TokenTargets, token_targets
-from medeyes_verl.tiny.examples import CountingProcessor, Example, ExpertRow, Replayer
+from medeyes_verl.tiny.examples import Example, ExpertRow, Replayer
 from medeyes_verl.tiny.vision import Picture
 
 POOL = 4
@@ -44,17 +45,17 @@ class BatchMaker:
         self,
         rows: Sequence[ExpertRow],
         episode: EpisodeSettings,
-        processor: CountingProcessor,
+        tokens: PolicyTokens,
         batch_size: int,
         seed: int,
     ) -> None:
-        self._replayer = Replayer(episode, processor)
+        self._replayer = Replayer(episode, tokens)
         self._multiple = episode.view.multiple
         self._batch_size = batch_size
         self._rng = random.Random(seed)
         self._draws = self._draw(rows)
         self._plain_draws = self._draw([row for row in rows if len(row.question.regions) == 1] or rows)
-        self._pad = processor.tokenizer.pad_token_id
+        self._pad = tokens.tokenizer.pad_token_id
         self.labels = sorted({r.label for row in rows for r in row.question.regions if r.target})
         """Every label a target has."""
         self._label_numbers = {label: number for number, label in enumerate(self.labels)}

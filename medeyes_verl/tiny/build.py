@@ -21,8 +21,9 @@ from medeyes_verl import __version__
 from medeyes_verl.data.atomic import write_json
 from medeyes_verl.data.row import read_rows
 from medeyes_verl.expert.manifest import MANIFEST
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.settings import EpisodeSettings
-from medeyes_verl.tiny.examples import CountingProcessor, corpus, read_expert_rows
+from medeyes_verl.tiny.examples import corpus, read_expert_rows
 from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor, save_policy
 from medeyes_verl.tiny.play import Score, play, score
 from medeyes_verl.tiny.tokenizer import train_tokenizer
@@ -93,10 +94,9 @@ def make_policy(
     found = read_expert_rows(data, experts, settings.episode, settings.warmup.wrong_answers)
     tokenizer = train_tokenizer(corpus(found.rows, settings.episode))
     model = build_model(tokenizer, settings.shape, settings.warmup.seed)
-    counting = CountingProcessor(tokenizer, settings.episode.view.multiple)
-    on_stage("warm-up")
-    end = warm_up(model, counting, found.rows, settings.episode, settings.warmup, on_step)
     processor = build_processor(tokenizer)
+    on_stage("warm-up")
+    end = warm_up(model, PolicyTokens(processor), found.rows, settings.episode, settings.warmup, on_step)
     trial: Score | None = None
     if trial_data is not None:
         on_stage("playing")

@@ -1,8 +1,6 @@
 """Training examples: expert trajectories replayed through the real episode and the real conversation.
 
-So the tokens that the warm-up learns are those that a rollout or an expert replay will have. The only thing put in
-is a processor that counts a picture's tokens from its size and does not look at the pixels, which makes a replay
-fast; that it gives the tokens of the real one is tested.
+So the tokens that the warm-up learns are those that a rollout or an expert replay will have.
 """
 
 from __future__ import annotations
@@ -26,46 +24,13 @@ from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.limits import MESSAGES, fault_message
-from medeyes_verl.tiny.tokenizer import IMAGE
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.vision import Picture
 
 MAX_TOKENS = 1 << 16
 """Of a replay's response: more than any episode has."""
 VIEWS_KEPT = 4096
 """Views of a tiny policy in memory, 50 KB each."""
-
-
-class CountingProcessor:
-    """Stands in for the Hugging Face processor where only tokens are wanted."""
-
-    def __init__(self, tokenizer: Any, multiple: int) -> None:
-        self.tokenizer = tokenizer
-        self._multiple = multiple
-        self._ids: dict[str, list[int]] = {}
-        self._image_id = tokenizer.convert_tokens_to_ids(IMAGE)
-
-    def apply_chat_template(self, conversation: Any, /, *, add_generation_prompt: bool, tokenize: bool) -> Any:
-        return self.tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=add_generation_prompt, tokenize=tokenize
-        )
-
-    def encode(self, text: str) -> list[int]:
-        """Tokens of a text that holds no picture's placeholder to expand."""
-        if text not in self._ids:
-            self._ids[text] = self.tokenizer.encode(text, add_special_tokens=False)
-        return self._ids[text]
-
-    def __call__(self, *, text: list[str], images: list[Image.Image] | None) -> dict[str, list[list[int]]]:
-        waiting = list(images or ())
-        batch = []
-        for each in text:
-            ids: list[int] = []
-            for token in self.encode(each):
-                picture = waiting.pop(0) if token == self._image_id else None
-                repeats = 1 if picture is None else picture.width * picture.height // self._multiple**2
-                ids += [token] * repeats
-            batch.append(ids)
-        return {"input_ids": batch}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +102,23 @@ ORIGINALS_KEPT = 320
 class Replayer:
     """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew."""
 
-    def __init__(self, settings: EpisodeSettings, processor: CountingProcessor) -> None:
+    def __init__(self, settings: EpisodeSettings, tokens: PolicyTokens) -> None:
         self._settings = settings
-        self._processor = processor
+        self._tokens = tokens
         self._original = lru_cache(ORIGINALS_KEPT)(open_picture)
         self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(self._original(path), settings.view))
 
     def first_turn(self, row: ExpertRow, trajectory: Trajectory) -> Example:
         """The trajectory as far as its first turn, which needs no crop."""
         views = [self._view(path) for path in row.question.image_paths]
-        conversation = Conversation(self._processor, row.messages, views, MAX_TOKENS)
+        conversation = Conversation(self._tokens, row.messages, views, MAX_TOKENS)
         self._write(conversation, turn_texts(trajectory, self._settings, row.question.image_sizes)[0])
         return _example(row, conversation, [])
 
     def whole(self, row: ExpertRow, trajectory: Trajectory) -> Example:
         """The trajectory from the question to the answer."""
         episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
-        conversation = Conversation(self._processor, row.messages, episode.views, MAX_TOKENS)
+        conversation = Conversation(self._tokens, row.messages, episode.views, MAX_TOKENS)
         for text in turn_texts(trajectory, self._settings, row.question.image_sizes):
             self._write(conversation, text)
             observation = episode.reply(text)
@@ -162,7 +127,7 @@ class Replayer:
         return _example(row, conversation, trajectory.steps)
 
     def _write(self, conversation: Conversation, text: str) -> None:
-        ids = self._processor.encode(text)
+        ids = self._tokens.encode(text)
         conversation.add_turn(ids, [0.0] * len(ids))
 
 

@@ -18,9 +18,9 @@ from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.grammar import STOP_STRINGS
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.record import EpisodeRecord
 from medeyes_verl.reward.answer import is_correct
-from medeyes_verl.tiny.examples import CountingProcessor
 from medeyes_verl.tiny.tokenizer import END_OF_TURN, IMAGE, VIDEO
 
 MAX_TURN_TOKENS = 48
@@ -97,19 +97,19 @@ def play(
     `rows` are as `read_rows` gives them, `processor` is the Hugging Face one. With `opening` the first turn is what it
     says, and the policy's own turns come after it.
     """
-    counting = CountingProcessor(processor.tokenizer, settings.view.multiple)
+    tokens = PolicyTokens(processor)
     torch.manual_seed(seed)
     games: list[Game] = []
     tables = [row for row in rows for _ in range(rollouts)]
     for start in range(0, len(tables), BATCH_SIZE):
-        seats = [_Seat(row, settings, counting) for row in tables[start : start + BATCH_SIZE]]
+        seats = [_Seat(row, settings, tokens) for row in tables[start : start + BATCH_SIZE]]
         if opening is not None:
             for seat in seats:
-                seat.take_turn(counting.encode(opening(seat.question)), processor.tokenizer)
+                seat.take_turn(tokens.encode(opening(seat.question)))
         while playing := [seat for seat in seats if not seat.episode.over]:
             turns = _generate(model, processor, [seat.conversation for seat in playing], temperature)
             for seat, ids in zip(playing, turns, strict=True):
-                seat.take_turn(ids, processor.tokenizer)
+                seat.take_turn(ids)
         games += [seat.game() for seat in seats]
     return games
 
@@ -117,17 +117,16 @@ def play(
 class _Seat:
     """One rollout being played."""
 
-    def __init__(self, row: Mapping[str, Any], settings: EpisodeSettings, processor: CountingProcessor) -> None:
+    def __init__(self, row: Mapping[str, Any], settings: EpisodeSettings, tokens: PolicyTokens) -> None:
         self._id: str = row["extra_info"]["id"]
         self.question = Question.from_row(row)
         self.episode = Episode([open_picture(path) for path in row["images"]], settings)
-        self.conversation = Conversation(processor, prompt_messages(row), self.episode.views, MAX_RESPONSE_TOKENS)
+        self._tokens = tokens
+        self.conversation = Conversation(tokens, prompt_messages(row), self.episode.views, MAX_RESPONSE_TOKENS)
 
-    def take_turn(self, ids: list[int], tokenizer: Any) -> None:
+    def take_turn(self, ids: list[int]) -> None:
         self.conversation.add_turn(ids, [0.0] * len(ids))
-        if ids and ids[-1] in tokenizer.all_special_ids:
-            ids = ids[:-1]
-        observation = self.episode.reply(tokenizer.decode(ids, skip_special_tokens=False))
+        observation = self.episode.reply(self._tokens.text(ids))
         if observation is not None and not self.conversation.add_observation(observation):
             self.episode.truncate()
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from medeyes_verl.gaze.episode import EpisodeSettings
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.auxiliary import TEXT_LAYER, AuxiliaryHeads
 from medeyes_verl.tiny.batches import Batch, BatchMaker, made_ahead
-from medeyes_verl.tiny.examples import CountingProcessor, ExpertRow
+from medeyes_verl.tiny.examples import ExpertRow
 from medeyes_verl.tiny.picture_tokens import final_hidden_states, silence_picture_tokens
 from medeyes_verl.tiny.vision import encode_pictures
 
@@ -73,7 +74,7 @@ class Progress:
 
 def warm_up(
     model: Any,
-    processor: CountingProcessor,
+    tokens: PolicyTokens,
     rows: Sequence[ExpertRow],
     episode: EpisodeSettings,
     settings: WarmupSettings,
@@ -81,7 +82,7 @@ def warm_up(
 ) -> Progress:
     """Train `model` in place; `report` is called after every step. Returns where it ended."""
     torch.manual_seed(settings.seed)
-    maker = BatchMaker(rows, episode, processor, settings.batch_size, settings.seed)
+    maker = BatchMaker(rows, episode, tokens, settings.batch_size, settings.seed)
     heads = AuxiliaryHeads(model.config.text_config.hidden_size, len(maker.labels))
     optimizer = _optimizer(model, heads, settings)
     progress = Progress()

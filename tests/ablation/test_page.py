@@ -24,7 +24,7 @@ EXPERT = {
 def result(row: str, seed: int, accuracies: dict[int, float], **training: dict[int, float]) -> Result:
     validation = {"accuracy": accuracies, "gazes": dict.fromkeys(accuracies, 1.5)}
     gazes = {"gazes": {1: 1.0, 2: 1.5}}
-    return Result(row, seed, 4.0, 52_000, validation, {**gazes, **training})
+    return Result(row, seed, "a1", 4.0, 52_000, validation, {**gazes, **training})
 
 
 RESULTS = {
@@ -70,6 +70,13 @@ def test_parts_are_filled_in_between_their_marks(tmp_path: Path) -> None:
         fill(page, {"traps": ""})
 
 
+def test_a_new_page_is_its_parts(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    fill(page, {"table": "| a |", "traps": "b"})
+    words = " ".join(page.read_text().split())
+    assert words == "## table <!-- table --> | a | <!-- /table --> ## traps <!-- traps --> b <!-- /traps -->"
+
+
 def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
     own = {"medeyes/on_policy/rows": 64.0, "medeyes/on_policy/written_tokens": 20.5, "medeyes/on_policy/gazes": 1.25}
     first = [{"step": 1, "data": own}, {"step": 2, "data": {**own, VALIDATION["accuracy"]: 0.25}}]
@@ -77,7 +84,7 @@ def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
     for name, entries in (("a.jsonl", first), ("b.jsonl", second)):
         (tmp_path / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     (row,) = named(["grpo"])
-    found = from_logs(row, 1, 90.0, [tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    found = from_logs(row, 1, "a1", 90.0, [tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
     assert found.validation == {"accuracy": {2: 0.25, 3: 0.5}}
     assert found.training == {"gazes": {1: 1.25, 2: 1.25, 3: 1.25}}
     assert (found.minutes, found.tokens, found.accuracy) == (1.5, 3936, 0.5)  # 3 · 64 · 20.5
@@ -87,4 +94,4 @@ def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
     assert read_results(tmp_path / "kept", ROWS) == {"grpo": [found]}
     assert read_result(tmp_path / "kept", "grpo", 0) is None
     with pytest.raises(ValueError, match="grpo, seed 0: its log shows no validation"):
-        from_logs(row, 0, 1.0, [])
+        from_logs(row, 0, "a1", 1.0, [])

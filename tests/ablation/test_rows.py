@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from medeyes_verl.ablation.benchmark import BenchmarkSize, policy, questions, steps
+from medeyes_verl.ablation.benchmark import BenchmarkSize, policy, policy_mark, questions, steps
 from medeyes_verl.ablation.page import CURVES
+from medeyes_verl.ablation.results import Result, write_result
 from medeyes_verl.ablation.rows import ALL_SEEDS, N_ON_POLICY, ROWS, STORES, Row, named
-from medeyes_verl.ablation.runner import Plan, command
+from medeyes_verl.ablation.runner import Plan, command, run_all
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,21 @@ def test_fine_tuning_first_leaves_a_checkpoint_for_what_comes_after(tmp_path: Pa
 def test_unknown_rows_are_named() -> None:
     with pytest.raises(ValueError, match="unknown rows best: known are start, paper, grpo"):
         named(["best", "paper"])
+
+
+def test_results_of_another_policy_are_not_mixed_in(tmp_path: Path) -> None:
+    """Nothing is run: the only row asked for is kept."""
+    plan = Plan(data=tmp_path, output=tmp_path, results=tmp_path / "results")
+    weights = policy(tmp_path) / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+    mark = policy_mark(tmp_path)
+    (row,) = named(["grpo"])
+    write_result(plan.results, Result("grpo", 0, mark, 1.0, 1, {"accuracy": {1: 0.5}}, {}))
+    assert run_all(plan, [(row, 0)], 1, lambda _: None) == []
+    weights.write_bytes(b"another")
+    with pytest.raises(ValueError, match=f"grpo, seed 0, comes from policy {mark}, .* choose another folder"):
+        run_all(plan, [(row, 0)], 1, lambda _: None)
 
 
 def test_what_the_benchmark_needs_is_what_the_runs_use(tmp_path: Path) -> None:

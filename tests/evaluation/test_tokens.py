@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from medeyes_verl.evaluation.client import Reply
-from medeyes_verl.evaluation.tokens import PolicyTokens, TokenLedger, UsageLedger
+from medeyes_verl.evaluation.tokens import TokenLedger, UsageLedger, load_tokens
 from medeyes_verl.evaluation.writers import chat_messages, feedback
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.episode import Observation
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.settings import EpisodeSettings
 
 MESSAGES = [
@@ -128,4 +129,4 @@ def test_usage_is_counted_from_the_first_prompt_on() -> None:
 
 def test_a_folder_without_a_processor_is_named(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match=str(tmp_path)):
-        PolicyTokens.load(str(tmp_path))
+        load_tokens(str(tmp_path))

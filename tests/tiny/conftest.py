@@ -12,7 +12,8 @@ import torch
 from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
 from medeyes_verl.data.row import Split, write_rows
 from medeyes_verl.expert.scripted import write_scripted_experts
-from medeyes_verl.tiny.examples import CountingProcessor, ExpertRows, corpus, read_expert_rows
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.tiny.examples import ExpertRows, corpus, read_expert_rows
 from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor
 from medeyes_verl.tiny.tokenizer import train_tokenizer
 
@@ -28,7 +29,7 @@ class Benchmark:
 class FreshPolicy:
     model: Any
     processor: Any
-    counting: CountingProcessor
+    tokens: PolicyTokens
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,4 +58,5 @@ def expert_rows(benchmark: Benchmark) -> ExpertRows:
 def fresh(expert_rows: ExpertRows) -> FreshPolicy:
     tokenizer = train_tokenizer(corpus(expert_rows.rows, TINY_EPISODE))
     model = build_model(tokenizer, TinyShape(), seed=0)
-    return FreshPolicy(model, build_processor(tokenizer), CountingProcessor(tokenizer, 28))
+    processor = build_processor(tokenizer)
+    return FreshPolicy(model, processor, PolicyTokens(processor))

@@ -8,8 +8,9 @@ import torch
 from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
 from medeyes_verl.data.row import write_rows
 from medeyes_verl.expert.scripted import write_scripted_experts
-from medeyes_verl.tiny.examples import CountingProcessor, corpus, read_expert_rows
-from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.tiny.examples import corpus, read_expert_rows
+from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor
 from medeyes_verl.tiny.picture_tokens import MARGIN, common_direction
 from medeyes_verl.tiny.tokenizer import IMAGE, VIDEO, train_tokenizer
 from medeyes_verl.tiny.warmup import WarmupSettings, warm_up
@@ -28,9 +29,9 @@ def test_a_warmed_policy_gives_placeholders_no_probability(tmp_path: Path) -> No
     rows = read_expert_rows(tmp_path / "train.parquet", tmp_path / "experts", TINY_EPISODE).rows
     tokenizer = train_tokenizer(corpus(rows, TINY_EPISODE))
     model = build_model(tokenizer, TinyShape(), seed=0)
-    processor = CountingProcessor(tokenizer, TINY_EPISODE.view.multiple)
+    tokens = PolicyTokens(build_processor(tokenizer))
     settings = WarmupSettings(minutes=10, max_steps=3, batch_size=4)
-    warm_up(model, processor, rows, TINY_EPISODE, settings)
+    warm_up(model, tokens, rows, TINY_EPISODE, settings)
     ids = torch.tensor([tokenizer.encode("<|im_start|>assistant\n<reasoning>scan</reasoning>\n<action>")])
     with torch.no_grad():
         probabilities = model(input_ids=ids).logits[0].softmax(dim=-1)

@@ -22,7 +22,7 @@ def test_a_replay_has_the_tokens_of_the_real_processor(fresh, expert_rows) -> No
     tokenizer = fresh.processor.tokenizer
     for row in expert_rows.rows:
         for trajectory in row.trajectories:
-            example = Replayer(TINY_EPISODE, fresh.counting).whole(row, trajectory)
+            example = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory)
             episode = Episode([open_picture(path) for path in row.question.image_paths], TINY_EPISODE)
             real = Conversation(fresh.processor, row.messages, episode.views, 4096)
             texts = turn_texts(trajectory, TINY_EPISODE, row.question.image_sizes)
@@ -42,7 +42,7 @@ def test_a_replay_has_the_tokens_of_the_real_processor(fresh, expert_rows) -> No
 def test_pictures_are_the_view_and_the_crops_and_name_their_part(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     row = expert_rows.rows[0]
     trajectory = max(row.trajectories, key=lambda each: len(each.steps))
-    example = Replayer(TINY_EPISODE, fresh.counting).whole(row, trajectory)
+    example = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory)
     original = open_picture(row.question.image_paths[0])
     assert [part.as_list() for part in example.parts if part] == [
         [0, 0, 448, 448],
@@ -54,8 +54,8 @@ def test_pictures_are_the_view_and_the_crops_and_name_their_part(fresh, expert_r
 
 def test_a_cut_replay_ends_with_its_first_turn(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     row = expert_rows.rows[0]
-    whole = Replayer(TINY_EPISODE, fresh.counting).whole(row, row.trajectories[0])
-    cut = Replayer(TINY_EPISODE, fresh.counting).first_turn(row, row.trajectories[0])
+    whole = Replayer(TINY_EPISODE, fresh.tokens).whole(row, row.trajectories[0])
+    cut = Replayer(TINY_EPISODE, fresh.tokens).first_turn(row, row.trajectories[0])
     assert cut.ids == whole.ids[: len(cut.ids)]
     assert cut.mask[-1] == 1
     assert len(cut.pictures) == len(cut.parts) == 1

@@ -20,7 +20,7 @@ SMALL = TinyShape(layers=2, feed_forward=64, vision_layers=1, vision_feed_forwar
 
 
 def make_batches(fresh: Any, rows: tuple[ExpertRow, ...], seed: int = 0, cut_share: float = 0.0) -> list[Batch]:
-    return BatchMaker(rows, TINY_EPISODE, fresh.counting, batch_size=3, seed=seed).make(cut_share)
+    return BatchMaker(rows, TINY_EPISODE, fresh.tokens, batch_size=3, seed=seed).make(cut_share)
 
 
 def without_regions(rows: tuple[ExpertRow, ...]) -> tuple[ExpertRow, ...]:
@@ -86,7 +86,7 @@ def test_a_warm_up_learns_and_depends_on_the_seed_alone(fresh, expert_rows, mark
 
     def train() -> tuple[Progress, dict[str, torch.Tensor]]:
         model = build_model(fresh.processor.tokenizer, SMALL, seed=2)
-        return warm_up(model, fresh.counting, rows, TINY_EPISODE, settings, seen.append), model.state_dict()
+        return warm_up(model, fresh.tokens, rows, TINY_EPISODE, settings, seen.append), model.state_dict()
 
     end, weights = train()
     end_again, weights_again = train()
@@ -101,4 +101,4 @@ def test_a_warm_up_learns_and_depends_on_the_seed_alone(fresh, expert_rows, mark
 def test_the_clock_ends_a_warm_up(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     settings = WarmupSettings(minutes=1e-6, batch_size=2)
     model = build_model(fresh.processor.tokenizer, SMALL, seed=2)
-    assert warm_up(model, fresh.counting, expert_rows.rows, TINY_EPISODE, settings).steps == 1
+    assert warm_up(model, fresh.tokens, expert_rows.rows, TINY_EPISODE, settings).steps == 1
