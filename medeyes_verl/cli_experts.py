@@ -90,6 +90,10 @@ def build_command(
     delta: Annotated[float | None, typer.Option(help="δ: least gain in confidence for drilling on")] = None,
     stop_confidence: Annotated[float | None, typer.Option(help="ξ: local confidence that ends a walk")] = None,
     nucleus: Annotated[float | None, typer.Option(min=0, max=1, help="p₀ of the nucleus")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="of the softmax over confidences: small where they lie close together"),
+    ] = None,
     scan_gazes: Annotated[bool | None, typer.Option(help="write scans as gazes at the whole picture")] = None,
     style: Annotated[Style | None, typer.Option(help="reasoning text; oracle: its own words")] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML with the policy's episode settings")] = None,
@@ -118,7 +122,9 @@ def build_command(
             scan_gazes=scan_gazes, style=style,
         )  # fmt: skip
         episode = _changed(base.episode, max_gazes=max_gazes) if policy is None else _episode_of(policy)
-        settings = _changed(base, n=n, greedy=greedy, nucleus=nucleus, navigator=walk, episode=episode)
+        settings = _changed(
+            base, n=n, greedy=greedy, nucleus=nucleus, temperature=temperature, navigator=walk, episode=episode
+        )
         http = HttpSettings(
             url, api_key_variable, concurrency, timeout, max_requests=max_requests, max_tokens=max_tokens
         )

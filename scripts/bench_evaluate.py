@@ -3,10 +3,11 @@
     python scripts/bench_evaluate.py MODEL --data TABLE.parquet [--questions 1000]
 
 One vLLM is started for both. First the episodes are played as `medeyes-verl evaluate` plays them, and every request
-is kept. Then the same requests, same prompts and as many tokens, are sent with no episode around them: no turn waits
-for the one before, bodies are ready-made bytes, answers are read and dropped. Each way has had the same prompts in
-vLLM's caches before (a warm-up), and the two take turns, several rounds each, since a shared machine is not equally
-fast from minute to minute. The figure is requests a second of the episodes over those of the bare requests.
+is kept. Then the same requests, byte for byte, are sent with no episode around them: no turn waits for the one before,
+nothing is cropped, encoded or scored, answers are counted and dropped. Each way has had the same prompts in vLLM's
+caches before (a warm-up), and the two take turns, several rounds each, since a shared machine is not equally fast from
+minute to minute. The figure is tokens a second of the episodes over those of the bare requests; beside it stands how
+many core-seconds each side of the machine worked, since on a small one they share its cores.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -27,7 +29,7 @@ from rich.console import Console
 
 from medeyes_verl.evaluation.client import ChatClient, Reply
 from medeyes_verl.evaluation.player import Player, play_all
-from medeyes_verl.evaluation.recipe import guess_recipe, read_recipe
+from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
 from medeyes_verl.evaluation.run import Work, read_tables
 from medeyes_verl.evaluation.server import SERVED_NAME, RunningServer, serve
 from medeyes_verl.evaluation.tokens import load_tokens
@@ -37,16 +39,45 @@ from medeyes_verl.gaze.policy_tokens import PolicyTokens
 console = Console()
 
 
-class KeepingClient(ChatClient):
-    """A client that keeps the body of each request with the number of tokens it was answered by."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What one way of asking came to."""
 
+    requests: int
+    tokens: int
+    """Written by vLLM."""
+    seconds: float
+    own_seconds: float
+    """Of one core, that this process worked."""
+
+    def __str__(self) -> str:
+        rates = f"{self.requests / self.seconds:.1f} requests, {self.tokens / self.seconds:.0f} tokens a second"
+        return f"{rates}, {1000 * self.own_seconds / self.requests:.1f} ms of a core a request"
+
+
+class Clock:
+    """Measures from where it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._own = time.perf_counter(), time.process_time()
+
+    def pace(self, requests: int, tokens: int) -> Pace:
+        return Pace(requests, tokens, time.perf_counter() - self._wall, time.process_time() - self._own)
+
+
+class KeepingClient(ChatClient):
+    """A client that counts what it is answered, and keeps the body of each request where it is asked to."""
+
+    requests = 0
+    tokens = 0
     kept: list[bytes] | None = None
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
-        reply = await super().chat(body)
         if self.kept is not None:
-            tokens = reply.completion_tokens
-            self.kept.append(json.dumps({**body, "min_tokens": tokens, "max_tokens": tokens}).encode())
+            self.kept.append(json.dumps(body).encode())
+        reply = await super().chat(body)
+        self.requests += 1
+        self.tokens += reply.completion_tokens
         return reply
 
 
@@ -70,62 +101,55 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "vllm.log"
         with serve(str(model), game.serving, log, pictures=pictures, concurrency=concurrency) as server:
+            play = partial(episodes, server, requests, game, work, tokens, concurrency)
             bodies: list[bytes] = []
-            seconds, _ = asyncio.run(episodes(server, requests, game, work, tokens, concurrency, bodies))
-            console.print(f"warm-up: {len(work.rows)} episodes, {len(bodies)} requests in {seconds:.1f} s")
+            console.print(f"warm-up, {len(work.rows)} episodes: {asyncio.run(play(bodies))}", highlight=False)
             asyncio.run(bare(server, bodies, concurrency))
             ratios = []
             for number in range(1, rounds + 1):
-                played_s, turns = asyncio.run(episodes(server, requests, game, work, tokens, concurrency, None))
-                bare_s = asyncio.run(bare(server, bodies, concurrency))
-                played, alone = turns / played_s, len(bodies) / bare_s
-                ratios.append(played / alone)
-                console.print(
-                    f"round {number}: episodes {len(work.rows) / played_s:.2f}/s = {played:.1f} requests/s; "
-                    f"bare vLLM {alone:.1f} requests/s; ratio {ratios[-1]:.3f}",
-                    highlight=False,
-                )
+                played, alone = asyncio.run(play(None)), asyncio.run(bare(server, bodies, concurrency))
+                ratios.append(played.tokens / played.seconds / (alone.tokens / alone.seconds))
+                console.print(f"round {number}, episodes: {played}", highlight=False)
+                console.print(f"round {number}, bare vLLM: {alone}; ratio {ratios[-1]:.3f}", highlight=False)
     console.print(f"median ratio {median(ratios):.3f}", highlight=False)
 
 
 async def episodes(
     server: RunningServer,
     requests: Requests,
-    game: Any,
+    game: Recipe,
     work: Work,
     tokens: PolicyTokens,
     concurrency: int,
     kept: list[bytes] | None,
-) -> tuple[float, int]:
-    """Seconds to play all, and how many turns that were."""
-    turns = 0
-
-    def count(episode: Any) -> None:
-        nonlocal turns
-        turns += len(episode.turns)
-
-    async with KeepingClient(server.base_url, server.api_key, connections=concurrency) as client:
-        client.kept = kept
-        started = time.perf_counter()
-        await play_all(Player(client, requests, game, tokens), work.asked, concurrency, count)
-        return time.perf_counter() - started, turns
+) -> Pace:
+    """Play all, as an evaluation does."""
+    client = KeepingClient(server.base_url, server.api_key, connections=concurrency)
+    client.kept = kept
+    async with client:
+        clock = Clock()
+        await play_all(Player(client, requests, game, tokens), work.asked, concurrency, lambda _: None)
+        return clock.pace(client.requests, client.tokens)
 
 
-async def bare(server: RunningServer, bodies: list[bytes], concurrency: int) -> float:
-    """Seconds to send all bodies, as many in flight as the episodes had."""
+async def bare(server: RunningServer, bodies: list[bytes], concurrency: int) -> Pace:
+    """Send all bodies, as many in flight as the episodes had."""
     waiting = iter(bodies)
+    written = 0
     headers = {"Authorization": f"Bearer {server.api_key}", "Content-Type": "application/json"}
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     async with httpx.AsyncClient(headers=headers, timeout=600, limits=limits) as client:
 
         async def work() -> None:
+            nonlocal written
             for body in waiting:
                 response = await client.post(f"{server.base_url}/chat/completions", content=body)
                 response.raise_for_status()
+                written += response.json()["usage"]["completion_tokens"]
 
-        started = time.perf_counter()
+        clock = Clock()
         await asyncio.gather(*(work() for _ in range(concurrency)))
-        return time.perf_counter() - started
+        return clock.pace(len(bodies), written)
 
 
 if __name__ == "__main__":

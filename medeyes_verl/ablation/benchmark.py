@@ -65,14 +65,14 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
 
     tables = [folder / name / "train.parquet" for name in (PRIMER, SEARCH, HINTED)]
     mixed, joined = folder / "warmup.parquet", folder / "warmup_experts"
-    one_look = ("--max-gazes", "1")
+    one_look = ("--max-gazes", "1", "--greedy")
     return [
         phantom(PRIMER, "primer", size.primer, 0, SEED),
         phantom(SEARCH, "search", size.train, size.val, SEED),
         phantom(HINTED, "search", size.hinted, 0, SEED + 1, HINT),
         trajectories(PRIMER, "one_look", *one_look),
         trajectories(SEARCH, "one_look", *one_look),
-        trajectories(HINTED, "experts"),
+        trajectories(HINTED, "experts", "--greedy"),
         Step(
             "warm-up: questions",
             mixed,

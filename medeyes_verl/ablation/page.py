@@ -67,7 +67,10 @@ def traps(rows: Sequence[Row], results: Results) -> str:
 
 
 def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
-    """Learning curves with their range over seeds, gazes over time, and the end of every row."""
+    """Learning curves with their range over seeds, gazes over time, and the end of every row.
+
+    Between two validations the policy's own rollouts tell its accuracy: no question comes twice in a run so short.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -79,17 +82,16 @@ def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
     for row, colour in zip(shown, COLOURS, strict=False):
         runs = results[row.name]
         label = f"{row.name} ({len(runs)} seed{'s' * (len(runs) > 1)})"
-        for axes, curves in (
-            (left, [{**start, **run.validation["accuracy"]} for run in runs]),
-            (middle, [_smoothed(run.training["gazes"]) for run in runs]),
-        ):
+        for axes, name in ((left, "accuracy"), (middle, "gazes")):
+            curves = [_smoothed(run.training[name]) for run in runs]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
-            middle_line = [mean(curve[step] for curve in curves) for step in steps]
-            axes.plot(steps, middle_line, color=colour, label=label, marker="o" if axes is left else None)
+            axes.plot(steps, [mean(curve[step] for curve in curves) for step in steps], color=colour, label=label)
             low, high = ([pick(curve[step] for curve in curves) for step in steps] for pick in (min, max))
             axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
-    left.set(title="validation accuracy (band: range over seeds)", xlabel="step", ylabel="accuracy")
-    middle.set(title="gazes a trajectory, the policy's own (5-step mean)", xlabel="step", ylabel="gazes")
+        asked = [{**start, **run.validation["accuracy"]} for run in runs]
+        left.plot(sorted(asked[0]), [mean(run[step] for run in asked) for step in sorted(asked[0])], "o", color=colour)
+    left.set(title="accuracy: own rollouts, 5-step mean; ● validation", xlabel="step", ylabel="accuracy")
+    middle.set(title="gazes a trajectory, own rollouts, 5-step mean", xlabel="step", ylabel="gazes")
     left.legend()
     ended = [row for row in rows if row.name in results]
     for place, row in enumerate(reversed(ended)):

@@ -10,15 +10,15 @@ from typing import Any, Final, Literal
 
 Share = Literal["none", "half", "all"]
 
+CVS: Final = ("--temperature", "0.03")
+"""The oracle's confidences in the three blobs lie 0.04 to 0.05 apart: the larger is looked at first, mostly."""
 STORES: Final[dict[str, tuple[str, ...]]] = {
-    "grn_cvs": (),
+    "grn_cvs": CVS,
     "greedy": ("--greedy",),
     "random": ("--modes", "random"),
-    "scan_only": ("--modes", "scan_only"),
-    "drill_only": ("--modes", "drill_only"),
-    "looks_2": ("--max-gazes", "2"),
-    "looks_4": ("--max-gazes", "4"),
-    "looks_5": ("--max-gazes", "5"),
+    "scan_only": ("--modes", "scan_only", *CVS),
+    "drill_only": ("--modes", "drill_only", *CVS),
+    **{f"looks_{n}": ("--max-gazes", str(n), *CVS) for n in (2, 4, 5)},
 }
 """Trajectory stores by name: what `medeyes-verl experts build --preset tiny` is told besides."""
 

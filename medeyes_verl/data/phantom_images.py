@@ -50,15 +50,17 @@ class Difficulty:
     """Brightness of the lesion over its surroundings."""
     decoy_brightness: tuple[float, float]
     """Brightness of a decoy. Where the ranges differ, "try the brighter blob first" is there to be learnt."""
+    graded: bool = False
+    """Whether the blobs of a picture differ clearly in size, each from its own part of the range: an order to look in."""
 
 
 DIFFICULTIES: Final[dict[str, Difficulty]] = {
     # One blob and a loud texture: where a policy trained from nothing starts (see medeyes_verl/tiny).
     "primer": Difficulty((1, 1), 45.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (18.0, 30.0)),
     "easy": Difficulty((2, 2), 28.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (18.0, 30.0)),
-    # As many blobs as there are gazes, all equally bright, a loud texture: nothing but looking at one after the other
-    # tells the lesion, and then it is easy to name. What the ablations are run on (docs/results.md).
-    "search": Difficulty((3, 3), 40.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (26.0, 38.0)),
+    # As many blobs as there are gazes, a large, a middling and a small one, all equally bright, a loud texture: nothing
+    # but looking at one after the other tells the lesion, and then it is easy to name. What the ablations are run on.
+    "search": Difficulty((3, 3), 40.0, 30.0, (3.8, 4.4), (22.0, 42.0), (26.0, 38.0), (26.0, 38.0), graded=True),
     "medium": Difficulty((2, 3), 24.0, 32.0, (3.4, 4.0), (24.0, 36.0), (24.0, 36.0), (20.0, 32.0)),
     "hard": Difficulty((3, 4), 20.0, 36.0, (2.9, 3.3), (20.0, 30.0), (22.0, 34.0), (22.0, 34.0)),
 }
@@ -148,9 +150,14 @@ def _background(rng: np.random.Generator) -> Pixels:
 def _place(difficulty: Difficulty, rng: np.random.Generator, labels: list[str]) -> tuple[Blob, ...]:
     """Blobs inside the picture, any two far enough apart that one crop of 112 px cannot be centred on both."""
     apart = 84.0  # along x or y; four blobs of the hard preset always fit, so the loop ends
+    low, high = difficulty.radius
+    parts = rng.permutation(len(labels)) if difficulty.graded else None
     blobs: list[Blob] = []
     while len(blobs) < len(labels):
-        radius = rng.uniform(*difficulty.radius)
+        if parts is None:
+            radius = rng.uniform(low, high)
+        else:  # from the middle half of its part, so that two sizes are never close
+            radius = low + (high - low) * (parts[len(blobs)] + rng.uniform(0.25, 0.75)) / len(labels)
         x, y = rng.uniform(radius + 4, ORIGINAL_SIDE - radius - 4, 2)
         if all(max(abs(x - other.x), abs(y - other.y)) > apart for other in blobs):
             blobs.append(Blob(float(x), float(y), float(radius), labels[len(blobs)]))
