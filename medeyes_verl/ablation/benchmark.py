@@ -1,9 +1,9 @@
 """The controlled benchmark: questions where nothing but looking at one place after the other tells the answer, a
 policy that could but does not, and experts that show it.
 
-Three blobs a picture, equally bright; one is the lesion, and what it is can be seen only in a close crop. The policy is
-warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and after an empty crop it says
-`unknown`. Whole searches it has seen only for questions that end in HINT. So the skill is there, as a model's often is
+Three blobs a picture, a large, a middling and a small one; one is the lesion, and what it is can be seen only in a close
+crop. The policy is warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and after an
+empty crop it says `unknown`. Whole searches it has seen only for questions that end in HINT. So the skill is there, as a model's often is
 that must be told to use it; the questions of the runs do not tell it.
 """
 
@@ -30,9 +30,9 @@ class BenchmarkSize:
     """All are asked at every validation."""
     primer: int = 1000
     """Questions with one blob, for the warm-up only: there the picture alone says where to look."""
-    hinted: int = 1000
+    hinted: int = 2000
     """Questions with the hint, whose whole searches the warm-up sees."""
-    warmup_steps: int = 2400
+    warmup_steps: int = 3000
     """A step is 16 trajectories; minutes on two cores."""
 
 

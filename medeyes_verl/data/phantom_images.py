@@ -51,7 +51,7 @@ class Difficulty:
     decoy_brightness: tuple[float, float]
     """Brightness of a decoy. Where the ranges differ, "try the brighter blob first" is there to be learnt."""
     graded: bool = False
-    """Whether the blobs of a picture differ clearly in size, each from its own part of the range: an order to look in."""
+    """Whether the blobs of a picture differ clearly in size, each of its own part of the range: an order to look in."""
 
 
 DIFFICULTIES: Final[dict[str, Difficulty]] = {
