@@ -1,10 +1,10 @@
 """The controlled benchmark: questions where nothing but looking at one place after the other tells the answer, a
 policy that could but does not, and experts that show it.
 
-Three blobs a picture, a large, a middling and a small one; one is the lesion, and what it is can be seen only in a close
-crop. The policy is warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and after an
-empty crop it says `unknown`. Whole searches it has seen only for questions that end in HINT. So the skill is there, as a model's often is
-that must be told to use it; the questions of the runs do not tell it.
+Three blobs a picture, a large, a middling and a small one; one is the lesion, and what it is can be seen only in a
+close crop. The policy is warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and
+after an empty crop it says `unknown`. Whole searches it has seen only for questions that end in HINT. So the skill is
+there, as a model's often is that must be told to use it; the questions of the runs do not tell it.
 """
 
 from __future__ import annotations
