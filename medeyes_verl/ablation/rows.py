@@ -13,7 +13,7 @@ Share = Literal["none", "half", "all"]
 CVS: Final = ("--temperature", "0.03")
 """The oracle's confidences in the three blobs lie 0.04 to 0.05 apart: the larger is looked at first, mostly."""
 STORES: Final[dict[str, tuple[str, ...]]] = {
-    "grn_cvs": CVS,
+    "grn_cvs": ("--n", "8", *CVS),
     "greedy": ("--greedy",),
     "random": ("--modes", "random"),
     "scan_only": ("--modes", "scan_only", *CVS),

@@ -63,6 +63,19 @@ def test_the_blobs_are_whole_apart_and_one_is_the_lesion(name: str) -> None:
             assert np.hypot(one.x - other.x, one.y - other.y) > one.radius + other.radius
 
 
+def test_graded_blobs_differ_in_size_and_size_does_not_tell_the_lesion() -> None:
+    graded = DIFFICULTIES["search"]
+    low, high = graded.radius
+    ranks = []
+    for seed in range(300):
+        blobs = draw_phantom(graded, np.random.default_rng(seed)).blobs
+        parts = [int(3 * (blob.radius - low) / (high - low)) for blob in blobs]
+        assert sorted(parts) == [0, 1, 2]
+        ranks.append(parts[0])
+    # 100 expected of each; 4 standard deviations are 33
+    assert all(67 < ranks.count(part) < 133 for part in range(3))
+
+
 def test_every_question_type_is_truthful_and_about_evenly_answered() -> None:
     settings = PhantomSettings(mix=ALL_TYPES, seed=3)
     asked: dict[str, list[str]] = {"open": [], "closed": [], "multiple_choice": []}

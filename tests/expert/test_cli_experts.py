@@ -117,6 +117,22 @@ def invoke(*words: object) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
+def test_a_low_temperature_looks_at_the_surer_region_first(tmp_path: Path) -> None:
+    """The target is the larger region, so the oracle is a little surer of it."""
+    data = phantom_file(tmp_path, 12)
+    target = Box(200, 100, 264, 164)
+    first_at_target = {}
+    for temperature in ("0.001", "1"):
+        store = tmp_path / f"store-{temperature}"
+        words = ("build", "--preset", "tiny", "--data", data, "--store", store, "--temperature", temperature)
+        assert invoke(*words)[0] == 0
+        made = [each for number in range(12) for each in TrajectoryStore(store).get(f"phantom/q{number}")]
+        gazes = [each.steps[0].box for each in made]
+        first_at_target[temperature] = [box.x1 <= target.x2 and target.x1 <= box.x2 for box in gazes]
+    assert all(first_at_target["0.001"])
+    assert not all(first_at_target["1"])
+
+
 @pytest.mark.parametrize("preset", ["paper", "tiny"])
 def test_build_and_inspect(tmp_path: Path, preset: str) -> None:
     data, store, png = phantom_file(tmp_path), tmp_path / "store", tmp_path / "drawn" / "one.png"
