@@ -122,8 +122,11 @@ def write_page(results: Path) -> None:
     found = read_results(results, ROWS)
     bound = json.loads((results / "bounds.json").read_text(encoding="utf-8"))
     sides = "\n".join(
-        f"- {says}: accuracy {bound[name]['accuracy']:.1%}, {bound[name]['gazes']:.2f} gazes of its own choice counted"
-        for name, says in (("no_gaze", "without a gaze"), ("led", "first gaze led to the lesion"))
+        f"- {says}: {bound[name]['accuracy']:.1%} right"
+        for name, says in (
+            ("no_gaze", "a policy that cannot crop, warmed up for as many steps to answer from the view (chance: 25%)"),
+            ("led", "the policy itself, its first gaze put on the lesion"),
+        )
     )
     page.picture(results / "curves.png", ROWS, found)
     curves = f"![learning curves]({results.name}/curves.png)"

@@ -24,7 +24,7 @@ COLOURS: Final = ("#d64933", "#2673c4", "#1e8c56")
 
 def table(rows: Sequence[Row], results: Results) -> str:
     """A line a row, beside the paper's figure for it where it has one."""
-    columns = ("row", "", "seeds", "accuracy %", "Δ GRPO", "steps to GRPO's end", "gazes", "tokens", "min")
+    columns = ("row", "", "seeds", "halfway %", "accuracy %", "Δ GRPO", "steps to GRPO's end", "gazes", "tokens", "min")
     lines = _head(*columns, "paper %", "paper, Δ")
     base = _accuracy(results[BASELINE]) if BASELINE in results else None
     paper_base = next(row.paper for row in rows if row.name == BASELINE)
@@ -33,11 +33,13 @@ def table(rows: Sequence[Row], results: Results) -> str:
             continue
         runs = results[row.name]
         accuracy, spread = _accuracy(runs), _spread([run.accuracy for run in runs])
+        halves = [half for run in runs if (half := _halfway(run.validation["accuracy"])) is not None]
         reached = _steps_to(runs, base) if base is not None and row.name != BASELINE else None
         cells = [
             f"`{row.name}`",
             row.says,
             str(len(runs)),
+            f"{100 * mean(halves):.1f}" if halves else "",
             f"{100 * accuracy:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else ""),
             f"{100 * (accuracy - base):+.1f}" if base is not None and row.name != BASELINE else "",
             "" if row.name == BASELINE else ("never" if reached is None else f"{reached}"),
@@ -151,6 +153,11 @@ def _steps_to(runs: Sequence[Result], accuracy: float) -> int | None:
 def _smoothed(curve: Mapping[int, float], width: int = 5) -> dict[int, float]:
     steps = sorted(curve)
     return {step: mean(curve[near] for near in steps if step - width < near <= step) for step in steps}
+
+
+def _halfway(curve: Mapping[int, float]) -> float | None:
+    """At half of the steps, where there was a validation."""
+    return curve.get(max(curve) // 2) if max(curve) > 0 else None
 
 
 def _last(curve: Mapping[int, float]) -> float:

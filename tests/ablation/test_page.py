@@ -38,9 +38,9 @@ def test_table() -> None:
     assert len(lines) == 4
     paper = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     # mean of .5 and .6, deviation √(2·.05²); .25 above GRPO; GRPO's .3 reached at step 1
-    assert paper[2:] == ["2", "55.0 ± 7.1", "+25.0", "1", "1.50", "52k", "4.0", "71.5", "+10.5"]
+    assert paper[2:] == ["2", "30.0", "55.0 ± 7.1", "+25.0", "1", "1.50", "52k", "4.0", "71.5", "+10.5"]
     grpo = [cell.strip() for cell in lines[3].split("|")[1:-1]]
-    assert grpo[2:] == ["2", "30.0 ± 0.0", "", "", "1.50", "52k", "4.0", "61.0", ""]
+    assert grpo[2:] == ["2", "20.0", "30.0 ± 0.0", "", "", "1.50", "52k", "4.0", "61.0", ""]
 
 
 def test_a_row_that_stays_below_grpo_never_reaches_it() -> None:
