@@ -46,9 +46,10 @@ def _without_gaze(train: Path, val: Path, steps: int, on_step: Callable[[Progres
         rows.append(ExpertRow(question, prompt_messages(row), (guess,)))
     tokenizer = train_tokenizer(corpus(rows, TINY_EPISODE))
     model = build_model(tokenizer, TinyShape(), seed=0)
+    processor = build_processor(tokenizer)
     settings = WarmupSettings(minutes=24 * 60, max_steps=steps)
-    warm_up(model, PolicyTokens(build_processor(tokenizer)), rows, TINY_EPISODE, settings, on_step)
-    return score(play(model, build_processor(tokenizer), list(read_rows(val)), TINY_EPISODE, ROLLOUTS))
+    warm_up(model, PolicyTokens(processor), rows, TINY_EPISODE, settings, on_step)
+    return score(play(model, processor, list(read_rows(val)), TINY_EPISODE, ROLLOUTS))
 
 
 def _led(policy: Path, val: Path) -> Score:
