@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from medeyes_verl.ablation import benchmark, bounds, page
-from medeyes_verl.ablation.results import Result, read_results
+from medeyes_verl.ablation.results import FOUND, Result, read_results
 from medeyes_verl.ablation.rows import ROWS, Row, named
 from medeyes_verl.ablation.runner import STEPS, Plan, run_all
 from medeyes_verl.data.atomic import write_json
@@ -90,10 +90,9 @@ def follow(plan: Plan, runs: list[tuple[Row, int]], parallel: int) -> list[str]:
 
         def on_end(result: Result) -> None:
             bar.advance(task)
-            gazes = result.validation["gazes"]
             bar.console.print(
-                f"{result.row}, seed {result.seed}: accuracy {result.accuracy:.3f}, "
-                f"{gazes[max(gazes)]:.2f} gazes, {result.minutes:.1f} min"
+                f"{result.row}, seed {result.seed}: accuracy {result.accuracy:.3f}, found {result.last(FOUND):.3f}, "
+                f"{result.last('gazes'):.2f} gazes, {result.minutes:.1f} min"
             )
 
         return run_all(plan, runs, parallel, on_end)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Final
 
-from medeyes_verl.ablation.results import Result
+from medeyes_verl.ablation.results import FOUND, Result
 from medeyes_verl.ablation.rows import Row
 from medeyes_verl.data.atomic import atomic_path, write_bytes
 
@@ -24,15 +24,15 @@ COLOURS: Final = ("#d64933", "#2673c4", "#1e8c56")
 
 def table(rows: Sequence[Row], results: Results) -> str:
     """A line a row, beside the paper's figure for it where it has one."""
-    columns = ("row", "", "seeds", "halfway %", "accuracy %", "Δ GRPO", "steps to GRPO's end", "gazes", "tokens", "min")
-    lines = _head(*columns, "paper %", "paper, Δ")
+    columns = ("row", "", "seeds", "halfway %", "accuracy %", "Δ GRPO", "steps to GRPO's end", "found %", "gazes")
+    lines = _head(*columns, "tokens", "min", "paper %", "paper, Δ")
     base = _accuracy(results[BASELINE]) if BASELINE in results else None
     paper_base = next(row.paper for row in rows if row.name == BASELINE)
     for row in rows:
         if row.name not in results:
             continue
         runs = results[row.name]
-        accuracy, spread = _accuracy(runs), _spread([run.accuracy for run in runs])
+        accuracy = _accuracy(runs)
         halves = [half for run in runs if (half := _halfway(run.validation["accuracy"])) is not None]
         reached = _steps_to(runs, base) if base is not None and row.name != BASELINE else None
         cells = [
@@ -40,10 +40,11 @@ def table(rows: Sequence[Row], results: Results) -> str:
             row.says,
             str(len(runs)),
             f"{100 * mean(halves):.1f}" if halves else "",
-            f"{100 * accuracy:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else ""),
+            _over_seeds([run.accuracy for run in runs]),
             f"{100 * (accuracy - base):+.1f}" if base is not None and row.name != BASELINE else "",
             "" if row.name == BASELINE else ("never" if reached is None else f"{reached}"),
-            f"{mean(_last(run.validation['gazes']) for run in runs):.2f}",
+            _over_seeds([run.last(FOUND) for run in runs]),
+            f"{mean(run.last('gazes') for run in runs):.2f}",
             f"{mean(run.tokens for run in runs) / 1000:.0f}k",
             f"{mean(run.minutes for run in runs):.1f}",
             f"{row.paper}" if row.paper else "",
@@ -100,8 +101,9 @@ def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
         values = [run.accuracy for run in results[row.name]]
         right.barh(place, mean(values), color="#9aa7b5" if row not in shown else COLOURS[shown.index(row)])
         right.plot(values, [place] * len(values), "|", color="#202124", markersize=9)
+        right.plot(mean(run.last(FOUND) for run in results[row.name]), place, "D", color="#202124", markersize=4)
     right.set_yticks(range(len(ended)), [row.name for row in reversed(ended)])
-    right.set(title="at the last step (| a seed)", xlabel="accuracy", xlim=(0, 1))
+    right.set(title="at the last step (| a seed; ◆ lesion found)", xlabel="accuracy", xlim=(0, 1))
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -138,9 +140,9 @@ def _accuracy(runs: Sequence[Result]) -> float:
     return mean(run.accuracy for run in runs)
 
 
-def _spread(values: Sequence[float]) -> float | None:
-    """Deviation between seeds."""
-    return stdev(values) if len(values) > 1 else None
+def _over_seeds(shares: Sequence[float]) -> str:
+    """Mean and deviation, in percent."""
+    return f"{100 * mean(shares):.1f}" + (f" ± {100 * stdev(shares):.1f}" if len(shares) > 1 else "")
 
 
 def _steps_to(runs: Sequence[Result], accuracy: float) -> int | None:

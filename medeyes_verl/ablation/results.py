@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Final
 
 from medeyes_verl.ablation.rows import Row
 from medeyes_verl.data.atomic import write_json
+from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
+from medeyes_verl.evaluation.grounding import grounding
 
 VALIDATION: Final = {
     "accuracy": "val-core/phantom/acc/mean@1",
@@ -32,6 +35,10 @@ TRAINING: Final = {
     "seconds": "timing_s/step",
 }
 """What is kept of veRL's log: our name, its name. What a run has not is left out."""
+FOUND: Final = "found"
+"""Beside them, from the episodes: the share of questions whose lesion a gaze has shown. An answer may be a guess."""
+SHOWN: Final = 0.5
+"""The least of a lesion that a gaze must hold."""
 GENERATED: Final = ("medeyes/on_policy/rows", "medeyes/on_policy/written_tokens")
 
 Curve = dict[str, dict[int, float]]
@@ -56,12 +63,24 @@ class Result:
     @property
     def accuracy(self) -> float:
         """Of the last validation."""
-        curve = self.validation["accuracy"]
+        return self.last("accuracy")
+
+    @property
+    def steps(self) -> int:
+        """The last of training; 0 where nothing was trained."""
+        return max((step for curve in self.training.values() for step in curve), default=0)
+
+    def last(self, name: str) -> float:
+        """Of the last validation."""
+        curve = self.validation[name]
         return curve[max(curve)]
 
 
-def from_logs(row: Row, seed: int, policy: str, seconds: float, logs: Iterable[Path]) -> Result:
-    """The result of a run from veRL's JSON-lines logs, of which later ones go on where earlier ones stopped.
+def from_logs(
+    row: Row, seed: int, policy: str, seconds: float, logs: Iterable[Path], validations: Iterable[Path]
+) -> Result:
+    """The result of a run from veRL's JSON-lines logs, of which later ones go on where earlier ones stopped, and from
+    the episodes of its validations, each in a file NAME-STEP.jsonl.
 
     Raises ValueError where a log shows no validation.
     """
@@ -73,6 +92,9 @@ def from_logs(row: Row, seed: int, policy: str, seconds: float, logs: Iterable[P
     validation, training = _curves(steps, VALIDATION), _curves(steps, TRAINING)
     if "accuracy" not in validation:
         raise ValueError(f"{row.name}, seed {seed}: its log shows no validation ({VALIDATION['accuracy']})")
+    validation[FOUND] = {
+        int(path.stem.rpartition("-")[2]): round(mean(map(_found, read_episodes(path))), 5) for path in validations
+    }
     tokens = sum(data[GENERATED[0]] * data[GENERATED[1]] for data in steps.values() if GENERATED[0] in data)
     return Result(row.name, seed, policy, round(seconds / 60, 2), round(tokens), validation, training)
 
@@ -104,6 +126,11 @@ def _curves(steps: Mapping[int, Mapping[str, float]], names: Mapping[str, str]) 
         for ours, theirs in names.items()
     }
     return {name: curve for name, curve in curves.items() if curve}
+
+
+def _found(episode: LoggedEpisode) -> bool:
+    best = grounding(episode.record, episode.regions)
+    return best is not None and best.coverage >= SHOWN
 
 
 def _file(folder: Path, row: str, seed: int) -> Path:

@@ -46,7 +46,7 @@ class Plan:
 def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: Callable[[Result], None]) -> list[str]:
     """Run what has no result yet, `parallel` at a time; returns what went wrong, a line each.
 
-    Raises ValueError where a kept result comes from another policy than the benchmark's.
+    Raises ValueError where a kept result comes from another policy than the benchmark's, or has another length.
     """
     mark = benchmark.policy_mark(plan.data)
     for kept in chain(*read_results(plan.results, ROWS).values()):
@@ -54,6 +54,11 @@ def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: 
             raise ValueError(
                 f"{plan.results}: the result of {kept.row}, seed {kept.seed}, comes from policy {kept.policy}, while "
                 f"{benchmark.policy(plan.data)} is {mark}: choose another folder with --results, or empty this one"
+            )
+        if kept.steps not in (0, plan.steps):
+            raise ValueError(
+                f"{plan.results}: {kept.row}, seed {kept.seed}, ran for {kept.steps} steps, not {plan.steps}: choose "
+                f"another folder with --results, or --steps {kept.steps}"
             )
     todo = [(row, seed) for row, seed in runs if read_result(plan.results, row.name, seed) is None]
     todo.sort(key=lambda each: each[1])  # every row once, before any is repeated
@@ -78,7 +83,8 @@ def run(plan: Plan, row: Row, seed: int) -> Result:
         metrics = folder / f"metrics-{last_step:05d}.jsonl"
         _main_ppo(folder, metrics, command(plan, row, seed, folder, last_step, overrides))
     seconds, logs = time.monotonic() - started, sorted(folder.glob("metrics-*.jsonl"))
-    result = from_logs(row, seed, benchmark.policy_mark(plan.data), seconds, logs)
+    validations = (folder / "logs").glob("validation-*.jsonl")
+    result = from_logs(row, seed, benchmark.policy_mark(plan.data), seconds, logs, validations)
     write_result(plan.results, result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result

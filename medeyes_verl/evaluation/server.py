@@ -36,6 +36,7 @@ KV_CACHE_CPU_BYTES = 2**30
 CPU_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # binding pins threads to cores that others may be using
     "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM does not let its engine and its worker be one process
     "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),  # the server's other half reads pictures
 }
 """Where the user has not said otherwise."""
@@ -107,6 +108,9 @@ def _options(serving: Serving, pictures: int, concurrency: int) -> dict[str, str
     if serving.enforce_eager:
         options["enforce-eager"] = ""
     if on_cpu():
+        if serving.tensor_model_parallel_size == 1:
+            # as two processes, engine and worker wait for each other by spinning, on cores that others need
+            options["distributed-executor-backend"] = "uni"
         options["kv-cache-memory-bytes"] = str(serving.kv_cache_memory_bytes or KV_CACHE_CPU_BYTES)
     else:
         options["gpu-memory-utilization"] = str(serving.gpu_memory_utilization)

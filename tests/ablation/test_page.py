@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -11,6 +13,10 @@ from PIL import Image
 from medeyes_verl.ablation.page import fill, picture, table, traps
 from medeyes_verl.ablation.results import VALIDATION, Result, from_logs, read_result, read_results, write_result
 from medeyes_verl.ablation.rows import ROWS, named
+from medeyes_verl.data.row import Region
+from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, Scores
+from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.gaze.record import EpisodeRecord
 
 EXPERT = {
     "expert silent groups": {1: 0.5, 2: 1.0},
@@ -22,9 +28,37 @@ EXPERT = {
 
 
 def result(row: str, seed: int, accuracies: dict[int, float], **training: dict[int, float]) -> Result:
-    validation = {"accuracy": accuracies, "gazes": dict.fromkeys(accuracies, 1.5)}
+    validation = {"accuracy": accuracies, "gazes": dict.fromkeys(accuracies, 1.5), "found": {1: 0.1, 2: 0.2}}
     own = {"accuracy": {1: 0.2, 2: 0.4}, "gazes": {1: 1.0, 2: 1.5}}
     return Result(row, seed, "a1", 4.0, 52_000, validation, {**own, **training})
+
+
+def episode(name: str, gazes: Sequence[Box]) -> LoggedEpisode:
+    """A lesion of 10 × 10 pixels and a decoy beside it."""
+    drills: tuple[Literal["drill"], ...] = ("drill",) * len(gazes)
+    return LoggedEpisode(
+        id=name,
+        sample=0,
+        data_source="phantom",
+        split="val",
+        question="What is the lesion?",
+        question_type="open",
+        options=(),
+        ground_truth="bar",
+        images=("a.png",),
+        image_sizes=(Size(448, 448),),
+        view_sizes=(Size(112, 112),),
+        organ=None,
+        modality=None,
+        location=None,
+        regions=(Region(Box(0, 0, 10, 10), "bar", target=True), Region(Box(50, 0, 60, 10), "decoy", target=False)),
+        record=EpisodeRecord(tuple(gazes), (1,) * len(gazes), drills, "bar", (), len(gazes) + 1, "answered"),
+        turns=(),
+        scores=Scores(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+        tokens=9,
+        seconds=0.1,
+        model="tiny",
+    )
 
 
 RESULTS = {
@@ -38,9 +72,9 @@ def test_table() -> None:
     assert len(lines) == 4
     paper = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     # mean of .5 and .6, deviation √(2·.05²); .25 above GRPO; GRPO's .3 reached at step 1
-    assert paper[2:] == ["2", "30.0", "55.0 ± 7.1", "+25.0", "1", "1.50", "52k", "4.0", "71.5", "+10.5"]
+    assert paper[2:] == ["2", "30.0", "55.0 ± 7.1", "+25.0", "1", "20.0 ± 0.0", "1.50", "52k", "4.0", "71.5", "+10.5"]
     grpo = [cell.strip() for cell in lines[3].split("|")[1:-1]]
-    assert grpo[2:] == ["2", "20.0", "30.0 ± 0.0", "", "", "1.50", "52k", "4.0", "61.0", ""]
+    assert grpo[2:] == ["2", "20.0", "30.0 ± 0.0", "", "", "20.0 ± 0.0", "1.50", "52k", "4.0", "61.0", ""]
 
 
 def test_a_row_that_stays_below_grpo_never_reaches_it() -> None:
@@ -83,9 +117,17 @@ def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
     second = [{"step": 3, "data": {**own, VALIDATION["accuracy"]: 0.5}}]
     for name, entries in (("a.jsonl", first), ("b.jsonl", second)):
         (tmp_path / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    far, half, other = Box(100, 0, 110, 10), Box(5, 0, 15, 10), Box(50, 0, 60, 10)
+    games = {2: [[far], [other]], 3: [[far, half], [far, other], [], [half]]}
+    for step, played in games.items():
+        with EpisodeLog(tmp_path / f"validation-{step}.jsonl") as log:
+            for number, gazes in enumerate(played):
+                log.append(episode(f"q{number}", gazes))
     (row,) = named(["grpo"])
-    found = from_logs(row, 1, "a1", 90.0, [tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
-    assert found.validation == {"accuracy": {2: 0.25, 3: 0.5}}
+    validations = [tmp_path / f"validation-{step}.jsonl" for step in games]
+    found = from_logs(row, 1, "a1", 90.0, [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], validations)
+    assert found.validation == {"accuracy": {2: 0.25, 3: 0.5}, "found": {2: 0.0, 3: 0.5}}
+    assert (found.last("found"), found.steps) == (0.5, 3)
     assert found.training == {"gazes": {1: 1.25, 2: 1.25, 3: 1.25}}
     assert (found.minutes, found.tokens, found.accuracy) == (1.5, 3936, 0.5)  # 3 · 64 · 20.5
 
@@ -94,4 +136,4 @@ def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
     assert read_results(tmp_path / "kept", ROWS) == {"grpo": [found]}
     assert read_result(tmp_path / "kept", "grpo", 0) is None
     with pytest.raises(ValueError, match="grpo, seed 0: its log shows no validation"):
-        from_logs(row, 0, "a1", 1.0, [])
+        from_logs(row, 0, "a1", 1.0, [], [])

@@ -79,6 +79,8 @@ class ScriptedEndpoint:
         self.asked: Counter[tuple[str, int]] = Counter()
         """How often each (question, turn) was asked for, those it died on among them."""
         self.bodies: list[dict[str, Any]] = []
+        self.connections: set[int] = set()
+        """The client's ports."""
         self.faults: list[tuple[int, str]] = []
         """Statuses and bodies to answer the next requests with, in place of the script."""
         self.key: str | None = None
@@ -95,6 +97,7 @@ class ScriptedEndpoint:
                 self._answer(200, json.dumps({"data": [{"id": "scripted"}]}))
 
             def do_POST(self) -> None:
+                endpoint.connections.add(self.client_address[1])
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status, text = endpoint.reply(body, self.headers.get("Authorization"))
                 if status == 0:  # dead: the connection breaks

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,29 @@ def test_a_server_that_is_no_chat_endpoint_is_said_so(
 def test_nobody_there() -> None:
     with pytest.raises(EndpointError, match="failed 2 times, the last time with Connect"):
         ask("http://127.0.0.1:9/v1")
+
+
+def test_there_are_no_more_connections_than_allowed_and_they_are_kept(endpoints: Callable[..., Any]) -> None:
+    endpoint = endpoints(lambda question, turn: time.sleep(0.02) or "hi")
+
+    async def main() -> list[Reply]:
+        async with ChatClient(endpoint.url, patience=IMPATIENT, connections=3) as client:
+            return await asyncio.gather(*(client.chat(BODY) for _ in range(12)))
+
+    assert len(asyncio.run(main())) == 12
+    assert len(endpoint.connections) == 3
+
+
+def test_what_is_given_up_leaves_its_connection_to_others(endpoints: Callable[..., Any]) -> None:
+    endpoint = endpoints(lambda question, turn: time.sleep(0.2) or "hi")
+
+    async def main() -> Reply:
+        async with ChatClient(endpoint.url, patience=IMPATIENT, connections=1) as client:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.chat(BODY), 0.05)
+            return await asyncio.wait_for(client.chat(BODY), 5)
+
+    assert asyncio.run(main()).text == "hi"
 
 
 def test_the_only_model_is_found(endpoints: Callable[..., Any], good_policy: Any) -> None:
