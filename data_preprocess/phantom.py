@@ -45,11 +45,10 @@ def main(
     seed: int = typer.Option(0, min=0, help="The same seed gives the same benchmark."),
     difficulty: DifficultyName = typer.Option("easy", help="How hard to see, to aim and to tell apart."),
     question_mix: str = typer.Option("1,0,0", help="Shares of open, closed (yes/no) and multiple-choice questions."),
-    hint: str = typer.Option("", help="Words to put after every question."),
     workers: int = typer.Option(0, min=0, help="Processes that draw; 0: one a core."),
 ) -> None:
     """Make the phantom benchmark."""
-    settings = PhantomSettings(difficulty.value, _mix(question_mix), seed, hint)
+    settings = PhantomSettings(difficulty.value, _mix(question_mix), seed)
     sizes: dict[Split, int] = {"train": train, "val": val, "test": test}
     stamp = {"settings": asdict(settings), "rows": sizes}
     if _is_done(output, stamp):

@@ -32,12 +32,14 @@ def main(
     minutes: float = typer.Option(DEFAULTS.minutes, min=0.01, help="Time limit of the warm-up."),
     steps: int = typer.Option(DEFAULTS.max_steps, min=1, help="Step limit of the warm-up."),
     wrong_answers: bool = typer.Option(False, help="Also learn trajectories that end in a wrong answer."),
+    going_on: bool = typer.Option(True, help="Learn that one looks again; else only where."),
     seed: int = typer.Option(0, min=0),
     threads: int = typer.Option(0, min=0, help="Threads of torch; 0: one a core."),
 ) -> None:
     """Make a tiny policy, or find it made."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    warmup = WarmupSettings(minutes=minutes, max_steps=steps, seed=seed, wrong_answers=wrong_answers)
+    learnt = {"wrong_answers": wrong_answers, "going_on": going_on}
+    warmup = WarmupSettings(minutes=minutes, max_steps=steps, seed=seed, **learnt)
     settings = PolicySettings(warmup=warmup)
     columns = (TextColumn("{task.description:50}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:

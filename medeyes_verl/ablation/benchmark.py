@@ -3,9 +3,8 @@ policy that could but does not, and experts that show it.
 
 Three blobs a picture, a large, a middling and a small one; one is the lesion, and what it is can be seen only in a
 close crop. The policy is warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and
-after an empty crop it says `unknown`. Whole searches it has seen for questions that end in HINT, and for a few that
-do not. So the skill is there, as a model's often is that must be told to use it; the questions of the runs do not tell
-it, and hardly ever it looks twice.
+after an empty crop it says `unknown`. From whole searches it learns where one looks next, but not that one does. So the
+skill is there, as a model's often is that has never been asked to use it, and the habit is not.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from pathlib import Path
 
 from medeyes_verl.ablation.rows import STORES
 
-PRIMER, SEARCH, HINTED, SHOWN = "primer", "search", "hinted", "shown"
-HINT = "Look at every spot."
+PRIMER, SEARCH, WHOLE = "primer", "search", "whole"
 SEED = 11
 
 
@@ -31,10 +29,8 @@ class BenchmarkSize:
     """All are asked at every validation."""
     primer: int = 1000
     """Questions with one blob, for the warm-up only: there the picture alone says where to look."""
-    hinted: int = 5000
-    """Questions with the hint, whose whole searches the warm-up sees: where to look next takes many to learn."""
-    shown: int = 50
-    """Questions without it, whose whole searches the warm-up sees too: without any the skill stays with the hint."""
+    whole: int = 5000
+    """Questions for the warm-up only, with whole searches: where to look next takes many to learn."""
     warmup_steps: int = 4000
     """A step is 16 trajectories; minutes on two cores."""
 
@@ -54,10 +50,9 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
     experts = (python, "-m", "medeyes_verl.cli", "experts")
     build = (*experts, "build", "--preset", "tiny")
 
-    def phantom(name: str, difficulty: str, train: int, val: int, seed: int, hint: str = "") -> Step:
+    def phantom(name: str, difficulty: str, train: int, val: int, seed: int) -> Step:
         options: dict[str, object] = {"--difficulty": difficulty, "--train": train, "--val": val, "--test": 0}
-        options |= {"--seed": seed, "--hint": hint}
-        words = [str(word) for pair in options.items() for word in pair]
+        words = [str(word) for pair in {**options, "--seed": seed}.items() for word in pair]
         command = (python, str(preprocess / "phantom.py"), "--output", str(folder / name), *words)
         return Step(f"questions: {name}", folder / name / "phantom.json", command)
 
@@ -66,19 +61,17 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
         command = (*build, "--data", str(table), "--store", str(target), *flags)
         return Step(f"experts: {name}, {store}", target / "manifest.json", command)
 
-    tables = [folder / name / "train.parquet" for name in (PRIMER, SEARCH, HINTED, SHOWN)]
-    stores_of_warmup = (f"{PRIMER}/one_look", f"{SEARCH}/one_look", f"{HINTED}/experts", f"{SHOWN}/experts")
+    tables = [folder / name / "train.parquet" for name in (PRIMER, SEARCH, WHOLE)]
+    stores_of_warmup = (f"{PRIMER}/one_look", f"{SEARCH}/one_look", f"{WHOLE}/experts")
     mixed, joined = folder / "warmup.parquet", folder / "warmup_experts"
     one_look = ("--max-gazes", "1", "--greedy")
     return [
         phantom(PRIMER, "primer", size.primer, 0, SEED),
         phantom(SEARCH, "search", size.train, size.val, SEED),
-        phantom(HINTED, "search", size.hinted, 0, SEED + 1, HINT),
-        phantom(SHOWN, "search", size.shown, 0, SEED + 2),
+        phantom(WHOLE, "search", size.whole, 0, SEED + 1),
         trajectories(PRIMER, "one_look", *one_look),
         trajectories(SEARCH, "one_look", *one_look),
-        trajectories(HINTED, "experts", "--greedy"),
-        trajectories(SHOWN, "experts", "--greedy"),
+        trajectories(WHOLE, "experts", "--greedy"),
         Step(
             "warm-up: questions",
             mixed,
@@ -94,7 +87,7 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
             policy(folder) / "config.json",
             (
                 *(python, str(root / "scripts" / "make_tiny_policy.py"), "--data", str(mixed)),
-                *("--experts", str(joined), "--output", str(policy(folder)), "--wrong-answers"),
+                *("--experts", str(joined), "--output", str(policy(folder)), "--wrong-answers", "--no-going-on"),
                 *("--val", str(folder / SEARCH / "val.parquet")),
                 *("--steps", str(size.warmup_steps), "--minutes", "120"),
             ),

@@ -7,7 +7,7 @@ true box of the lesion and of every decoy is in `regions`; the lesion's is the t
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -48,8 +48,6 @@ class PhantomSettings:
     mix: QuestionMix = QuestionMix()
     seed: int = 0
     """At least 0."""
-    hint: str = ""
-    """Words after every question, so that two ways to play can be told apart by what is asked."""
 
     def __post_init__(self) -> None:
         if self.difficulty not in DIFFICULTIES:
@@ -71,8 +69,7 @@ def make_phantom(settings: PhantomSettings, split: Split, index: int) -> tuple[P
     """The picture and the question of one row; the same call gives the same result in any order."""
     rng = np.random.default_rng((settings.seed, get_args(Split).index(split), index))
     phantom = draw_phantom(DIFFICULTIES[settings.difficulty], rng)
-    question = _ask(phantom.lesion.label, settings.mix, rng)
-    return phantom, replace(question, text=f"{question.text} {settings.hint}".rstrip())
+    return phantom, _ask(phantom.lesion.label, settings.mix, rng)
 
 
 def make_phantom_row(settings: PhantomSettings, split: Split, index: int, root: Path) -> Row:

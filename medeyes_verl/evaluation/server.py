@@ -67,6 +67,8 @@ def serve(model: str, serving: Serving, log: Path, *, pictures: int, concurrency
     `pictures` is the most an episode may hold. What the server says goes to `log`. Raises EndpointError with its last
     words when it does not come up.
     """
+    if Path(model).is_dir():
+        model = str(Path(model).resolve())
     port, key = _free_port(), secrets.token_urlsafe(24)
     options = _options(serving, pictures, concurrency)
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model, "--host", "127.0.0.1"]
@@ -78,6 +80,7 @@ def serve(model: str, serving: Serving, log: Path, *, pictures: int, concurrency
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
+            cwd=log.parent,  # Python takes modules from where it is started: a user's cmd.py would be the library's
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -48,8 +48,9 @@ class BatchMaker:
         tokens: PolicyTokens,
         batch_size: int,
         seed: int,
+        going_on: bool = True,
     ) -> None:
-        self._replayer = Replayer(episode, tokens)
+        self._replayer = Replayer(episode, tokens, going_on)
         self._multiple = episode.view.multiple
         self._batch_size = batch_size
         self._rng = random.Random(seed)

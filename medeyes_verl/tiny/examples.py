@@ -100,11 +100,16 @@ ORIGINALS_KEPT = 320
 
 
 class Replayer:
-    """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew."""
+    """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew.
 
-    def __init__(self, settings: EpisodeSettings, tokens: PolicyTokens) -> None:
+    Without `going_on` the reasoning before every gaze but the first is not learnt: where to look next, but not that one
+    looks again.
+    """
+
+    def __init__(self, settings: EpisodeSettings, tokens: PolicyTokens, going_on: bool = True) -> None:
         self._settings = settings
         self._tokens = tokens
+        self._going_on = going_on
         self._original = lru_cache(ORIGINALS_KEPT)(open_picture)
         self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(self._original(path), settings.view))
 
@@ -119,8 +124,12 @@ class Replayer:
         """The trajectory from the question to the answer."""
         episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
         conversation = Conversation(self._tokens, row.messages, episode.views, MAX_TOKENS)
-        for text in turn_texts(trajectory, self._settings, row.question.image_sizes):
+        for number, text in enumerate(turn_texts(trajectory, self._settings, row.question.image_sizes)):
+            start = len(conversation.response_mask)
             self._write(conversation, text)
+            if 0 < number < len(trajectory.steps) and not self._going_on:
+                decision = self._reasoning_length(text)
+                conversation.response_mask[start : start + decision] = [0] * decision
             observation = episode.reply(text)
             if observation is not None:
                 conversation.add_observation(observation)
@@ -129,6 +138,12 @@ class Replayer:
     def _write(self, conversation: Conversation, text: str) -> None:
         ids = self._tokens.encode(text)
         conversation.add_turn(ids, [0.0] * len(ids))
+
+    def _reasoning_length(self, text: str) -> int:
+        """Tokens of a turn up to its reasoning's last word."""
+        end = text.index("</reasoning>")
+        places = self._tokens.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return sum(stop <= end for _, stop in places)
 
 
 def _example(row: ExpertRow, conversation: Conversation, steps: Sequence[ExpertStep]) -> Example:

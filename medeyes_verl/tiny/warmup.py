@@ -40,6 +40,9 @@ class WarmupSettings:
     seed: int = 0
     wrong_answers: bool = False
     """Whether trajectories that end in a wrong answer are learnt too: for a policy that is meant to be weak."""
+    going_on: bool = True
+    """Whether it is learnt that one looks again, and not only where: without it, for a policy with a skill that it is
+    not in the habit of using."""
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     rise_steps: int = 50
@@ -82,7 +85,7 @@ def warm_up(
 ) -> Progress:
     """Train `model` in place; `report` is called after every step. Returns where it ended."""
     torch.manual_seed(settings.seed)
-    maker = BatchMaker(rows, episode, tokens, settings.batch_size, settings.seed)
+    maker = BatchMaker(rows, episode, tokens, settings.batch_size, settings.seed, settings.going_on)
     heads = AuxiliaryHeads(model.config.text_config.hidden_size, len(maker.labels))
     optimizer = _optimizer(model, heads, settings)
     progress = Progress()

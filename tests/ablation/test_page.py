@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from PIL import Image
@@ -35,7 +34,6 @@ def result(row: str, seed: int, accuracies: dict[int, float], **training: dict[i
 
 def episode(name: str, gazes: Sequence[Box]) -> LoggedEpisode:
     """A lesion of 10 × 10 pixels and a decoy beside it."""
-    drills: tuple[Literal["drill"], ...] = ("drill",) * len(gazes)
     return LoggedEpisode(
         id=name,
         sample=0,
@@ -52,7 +50,9 @@ def episode(name: str, gazes: Sequence[Box]) -> LoggedEpisode:
         modality=None,
         location=None,
         regions=(Region(Box(0, 0, 10, 10), "bar", target=True), Region(Box(50, 0, 60, 10), "decoy", target=False)),
-        record=EpisodeRecord(tuple(gazes), (1,) * len(gazes), drills, "bar", (), len(gazes) + 1, "answered"),
+        record=EpisodeRecord(
+            tuple(gazes), (1,) * len(gazes), ("drill",) * len(gazes), "bar", (), len(gazes) + 1, "answered"
+        ),
         turns=(),
         scores=Scores(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
         tokens=9,

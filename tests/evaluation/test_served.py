@@ -57,6 +57,9 @@ def test_a_policy_is_served_played_and_the_server_ended(
 ) -> None:
     from medeyes_verl.evaluation import session
 
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "cmd.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.chdir(tmp_path / "here")
     servers: list[RunningServer] = []
 
     @contextmanager

@@ -39,6 +39,23 @@ def test_a_replay_has_the_tokens_of_the_real_processor(fresh, expert_rows) -> No
             assert tokenizer.decode(own) == "".join(texts)
 
 
+def test_where_to_look_next_can_be_learnt_without_that_one_does(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
+    """What is not learnt are the words before every gaze but the first; the tokens are the same."""
+    row = expert_rows.rows[0]
+    trajectory = max(row.trajectories, key=lambda each: len(each.steps))
+    assert len(trajectory.steps) > 1
+    usual = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory)
+    without = Replayer(TINY_EPISODE, fresh.tokens, going_on=False).whole(row, trajectory)
+    assert without.ids == usual.ids
+    tokenizer = fresh.processor.tokenizer
+    first, *between, last = turn_texts(trajectory, TINY_EPISODE, row.question.image_sizes)
+    learnt = tokenizer.decode([token for token, mine in zip(without.ids, without.mask, strict=True) if mine])
+    assert learnt == first + "".join("</reasoning>" + text.partition("</reasoning>")[2] for text in between) + last
+    one_look = replace(trajectory, steps=trajectory.steps[:1])
+    for replayer in (Replayer(TINY_EPISODE, fresh.tokens), Replayer(TINY_EPISODE, fresh.tokens, going_on=False)):
+        assert sum(replayer.whole(row, one_look).mask) == len(tokenizer.encode(first + last, add_special_tokens=False))
+
+
 def test_pictures_are_the_view_and_the_crops_and_name_their_part(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     row = expert_rows.rows[0]
     trajectory = max(row.trajectories, key=lambda each: len(each.steps))
