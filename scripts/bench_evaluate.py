@@ -7,13 +7,15 @@ is kept. Then the same requests are sent by the same client with no episode arou
 before, nothing is cropped, encoded or scored, answers are counted and dropped. Each way has had the same prompts in
 vLLM's caches before (a warm-up), and the two take turns, several rounds each, since a shared machine is not equally
 fast from minute to minute. The figure is tokens a second of the episodes over those of the bare requests; beside it
-stands how long this process worked for a request, since on a small machine it shares vLLM's cores.
+stands how long this process worked for a request, since on a small machine it takes that from vLLM's cores. `--apart`
+gives vLLM all cores but one, and this process that one, both ways: does an evaluation leave vLLM waiting?
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -86,6 +88,7 @@ def main(
     questions: Annotated[int, typer.Option(min=1, help="how many of them")] = 1000,
     concurrency: Annotated[int, typer.Option(min=1, help="requests in flight, both ways")] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="measurements of each way")] = 3,
+    apart: Annotated[bool, typer.Option("--apart", help="one core for this process, the others for vLLM")] = False,
     recipe: Annotated[str | None, typer.Option(help="rules of the game; default: guessed from the model")] = None,
 ) -> None:
     """Measure and print."""
@@ -96,10 +99,17 @@ def main(
     requests = Requests(
         model=SERVED_NAME, turn_tokens=game.turn_tokens, sampling=Sampling(), never=tokens.placeholder_ids
     )
+    cores = sorted(os.sched_getaffinity(0))
+    if apart and len(cores) == 1:
+        raise typer.BadParameter("one core cannot be shared out: leave --apart away")
+    if apart:
+        os.sched_setaffinity(0, cores[:-1])  # what is started from here on inherits it
     pictures = max(len(row["images"]) for row in work.rows) + game.rules.max_gazes
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "vllm.log"
         with serve(str(model), game.serving, log, pictures=pictures, concurrency=concurrency) as server:
+            if apart:
+                os.sched_setaffinity(0, cores[-1:])
             play = partial(episodes, server, requests, game, work, tokens, concurrency)
             bodies: list[dict[str, Any]] = []
             console.print(f"warm-up, {len(work.rows)} episodes: {asyncio.run(play(bodies))}", highlight=False)

@@ -32,14 +32,15 @@ def main(
     minutes: float = typer.Option(DEFAULTS.minutes, min=0.01, help="Time limit of the warm-up."),
     steps: int = typer.Option(DEFAULTS.max_steps, min=1, help="Step limit of the warm-up."),
     wrong_answers: bool = typer.Option(False, help="Also learn trajectories that end in a wrong answer."),
-    going_on: bool = typer.Option(True, help="Learn that one looks again; else only where."),
+    going_on: float = typer.Option(
+        DEFAULTS.going_on, min=0, max=1, help="Share of trajectories that teach that one looks again, not only where."
+    ),
     seed: int = typer.Option(0, min=0),
     threads: int = typer.Option(0, min=0, help="Threads of torch; 0: one a core."),
 ) -> None:
     """Make a tiny policy, or find it made."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    learnt = {"wrong_answers": wrong_answers, "going_on": going_on}
-    warmup = WarmupSettings(minutes=minutes, max_steps=steps, seed=seed, **learnt)
+    warmup = WarmupSettings(minutes=minutes, max_steps=steps, seed=seed, wrong_answers=wrong_answers, going_on=going_on)
     settings = PolicySettings(warmup=warmup)
     columns = (TextColumn("{task.description:50}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:

@@ -3,8 +3,8 @@ policy that could but does not, and experts that show it.
 
 Three blobs a picture, a large, a middling and a small one; one is the lesion, and what it is can be seen only in a
 close crop. The policy is warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and
-after an empty crop it says `unknown`. From whole searches it learns where one looks next, but not that one does. So the
-skill is there, as a model's often is that has never been asked to use it, and the habit is not.
+after an empty crop it says `unknown`. From whole searches it learns where one looks next, but hardly ever that one does.
+So the skill is there, as a model's often is that has seldom been asked to use it, and the habit is not.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class BenchmarkSize:
     """Questions with one blob, for the warm-up only: there the picture alone says where to look."""
     whole: int = 5000
     """Questions for the warm-up only, with whole searches: where to look next takes many to learn."""
+    going_on: float = 0.008
+    """Share of them from which it learns that one looks again: the habit is then about as rare as one in thirty."""
     warmup_steps: int = 4000
     """A step is 16 trajectories; minutes on two cores."""
 
@@ -87,7 +89,8 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
             policy(folder) / "config.json",
             (
                 *(python, str(root / "scripts" / "make_tiny_policy.py"), "--data", str(mixed)),
-                *("--experts", str(joined), "--output", str(policy(folder)), "--wrong-answers", "--no-going-on"),
+                *("--experts", str(joined), "--output", str(policy(folder)), "--wrong-answers"),
+                *("--going-on", str(size.going_on)),
                 *("--val", str(folder / SEARCH / "val.parquet")),
                 *("--steps", str(size.warmup_steps), "--minutes", "120"),
             ),

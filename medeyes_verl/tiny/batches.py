@@ -48,9 +48,11 @@ class BatchMaker:
         tokens: PolicyTokens,
         batch_size: int,
         seed: int,
-        going_on: bool = True,
+        going_on: float = 1.0,
     ) -> None:
-        self._replayer = Replayer(episode, tokens, going_on)
+        """`going_on` is the share of trajectories from which it is learnt that one looks again."""
+        self._replayer = Replayer(episode, tokens)
+        self._going_on = going_on
         self._multiple = episode.view.multiple
         self._batch_size = batch_size
         self._rng = random.Random(seed)
@@ -75,8 +77,11 @@ class BatchMaker:
                 trajectory = min(row.trajectories, key=lambda each: (not each.correct, len(each.steps)))
             else:
                 trajectory = self._rng.choice(row.trajectories)
-            cut = self._rng.random() < cut_share
-            examples.append((self._replayer.first_turn if cut else self._replayer.whole)(row, trajectory))
+            if self._rng.random() < cut_share:
+                examples.append(self._replayer.first_turn(row, trajectory))
+            else:
+                going_on = self._going_on == 1 or self._rng.random() < self._going_on
+                examples.append(self._replayer.whole(row, trajectory, going_on))
         examples.sort(key=lambda example: len(example.ids))
         starts = self._rng.sample(range(0, len(examples), self._batch_size), POOL)
         return [self._batch(examples[start : start + self._batch_size]) for start in starts]

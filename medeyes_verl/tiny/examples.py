@@ -100,16 +100,11 @@ ORIGINALS_KEPT = 320
 
 
 class Replayer:
-    """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew.
+    """Replays trajectories. Views are kept, since every first turn needs one; crops are cut anew."""
 
-    Without `going_on` the reasoning before every gaze but the first is not learnt: where to look next, but not that one
-    looks again.
-    """
-
-    def __init__(self, settings: EpisodeSettings, tokens: PolicyTokens, going_on: bool = True) -> None:
+    def __init__(self, settings: EpisodeSettings, tokens: PolicyTokens) -> None:
         self._settings = settings
         self._tokens = tokens
-        self._going_on = going_on
         self._original = lru_cache(ORIGINALS_KEPT)(open_picture)
         self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(self._original(path), settings.view))
 
@@ -120,14 +115,18 @@ class Replayer:
         self._write(conversation, turn_texts(trajectory, self._settings, row.question.image_sizes)[0])
         return _example(row, conversation, [])
 
-    def whole(self, row: ExpertRow, trajectory: Trajectory) -> Example:
-        """The trajectory from the question to the answer."""
+    def whole(self, row: ExpertRow, trajectory: Trajectory, going_on: bool = True) -> Example:
+        """The trajectory from the question to the answer.
+
+        Without `going_on` the reasoning before every gaze but the first is not learnt: where to look next, but not that
+        one looks again.
+        """
         episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
         conversation = Conversation(self._tokens, row.messages, episode.views, MAX_TOKENS)
         for number, text in enumerate(turn_texts(trajectory, self._settings, row.question.image_sizes)):
             start = len(conversation.response_mask)
             self._write(conversation, text)
-            if 0 < number < len(trajectory.steps) and not self._going_on:
+            if 0 < number < len(trajectory.steps) and not going_on:
                 decision = self._reasoning_length(text)
                 conversation.response_mask[start : start + decision] = [0] * decision
             observation = episode.reply(text)

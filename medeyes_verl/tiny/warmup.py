@@ -40,9 +40,9 @@ class WarmupSettings:
     seed: int = 0
     wrong_answers: bool = False
     """Whether trajectories that end in a wrong answer are learnt too: for a policy that is meant to be weak."""
-    going_on: bool = True
-    """Whether it is learnt that one looks again, and not only where: without it, for a policy with a skill that it is
-    not in the habit of using."""
+    going_on: float = 1.0
+    """Share of the trajectories from which it is learnt that one looks again, and not only where: little of it for a
+    policy with a skill that it is not in the habit of using."""
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     rise_steps: int = 50

@@ -45,15 +45,16 @@ def test_where_to_look_next_can_be_learnt_without_that_one_does(fresh, expert_ro
     trajectory = max(row.trajectories, key=lambda each: len(each.steps))
     assert len(trajectory.steps) > 1
     usual = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory)
-    without = Replayer(TINY_EPISODE, fresh.tokens, going_on=False).whole(row, trajectory)
+    without = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory, going_on=False)
     assert without.ids == usual.ids
     tokenizer = fresh.processor.tokenizer
     first, *between, last = turn_texts(trajectory, TINY_EPISODE, row.question.image_sizes)
     learnt = tokenizer.decode([token for token, mine in zip(without.ids, without.mask, strict=True) if mine])
     assert learnt == first + "".join("</reasoning>" + text.partition("</reasoning>")[2] for text in between) + last
     one_look = replace(trajectory, steps=trajectory.steps[:1])
-    for replayer in (Replayer(TINY_EPISODE, fresh.tokens), Replayer(TINY_EPISODE, fresh.tokens, going_on=False)):
-        assert sum(replayer.whole(row, one_look).mask) == len(tokenizer.encode(first + last, add_special_tokens=False))
+    for going_on in (True, False):
+        mask = Replayer(TINY_EPISODE, fresh.tokens).whole(row, one_look, going_on).mask
+        assert sum(mask) == len(tokenizer.encode(first + last, add_special_tokens=False))
 
 
 def test_pictures_are_the_view_and_the_crops_and_name_their_part(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
