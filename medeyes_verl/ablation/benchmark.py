@@ -3,8 +3,8 @@ policy that could but does not, and experts that show it.
 
 Three blobs a picture, a large, a middling and a small one; one is the lesion, and what it is can be seen only in a
 close crop. The policy is warmed up on one-look trajectories, wrong ones included: it can aim, it can read a crop, and
-after an empty crop it says `unknown`. From whole searches it learns where one looks next, but hardly ever that one does.
-So the skill is there, as a model's often is that has seldom been asked to use it, and the habit is not.
+after an empty crop it says `unknown`. From whole searches it learns where one looks next, but hardly that one does. So
+the skill is there, as a model's often is that has seldom been asked to use it, and the habit is not.
 """
 
 from __future__ import annotations
