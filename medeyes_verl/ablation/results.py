@@ -92,9 +92,8 @@ def from_logs(
     validation, training = _curves(steps, VALIDATION), _curves(steps, TRAINING)
     if "accuracy" not in validation:
         raise ValueError(f"{row.name}, seed {seed}: its log shows no validation ({VALIDATION['accuracy']})")
-    validation[FOUND] = {
-        int(path.stem.rpartition("-")[2]): round(mean(map(_found, read_episodes(path))), 5) for path in validations
-    }
+    by_step = {int(path.stem.rpartition("-")[2]): path for path in validations}
+    validation[FOUND] = {step: round(mean(map(_found, read_episodes(by_step[step]))), 5) for step in sorted(by_step)}
     tokens = sum(data[GENERATED[0]] * data[GENERATED[1]] for data in steps.values() if GENERATED[0] in data)
     return Result(row.name, seed, policy, round(seconds / 60, 2), round(tokens), validation, training)
 
