@@ -18,8 +18,8 @@ from medeyes_verl.ablation.runner import Plan, run
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-QUESTIONS, STEPS = 256, 10
-SIZE = BenchmarkSize(train=400, val=QUESTIONS, primer=400, whole=2400, warmup_steps=1500)
+QUESTIONS, STEPS = 256, 14
+SIZE = BenchmarkSize(train=400, val=QUESTIONS, primer=400, whole=2400, going_on=0.02, warmup_steps=1500)
 
 
 def test_experts_teach_a_weak_policy_to_look_on(tmp_path: Path) -> None:
