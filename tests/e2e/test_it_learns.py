@@ -2,7 +2,8 @@
 
 A policy that looks once and gives up is trained for a few steps of stock main_ppo. It must look on: from one gaze a
 trajectory, in which it hardly varies, to more than one and a half. And it must find more lesions, and be right more
-often, by more than two standard errors, which alone chance does once in forty runs (seen: …).
+often, by more than two standard errors, which alone chance does once in forty runs (seen, once: found 0.332 → 0.547,
+5.0 of them; accuracy 0.359 → 0.664).
 """
 
 import subprocess
