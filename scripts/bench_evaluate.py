@@ -99,10 +99,10 @@ def main(
     requests = Requests(
         model=SERVED_NAME, turn_tokens=game.turn_tokens, sampling=Sampling(), never=tokens.placeholder_ids
     )
-    cores = sorted(os.sched_getaffinity(0))
-    if apart and len(cores) == 1:
-        raise typer.BadParameter("one core cannot be shared out: leave --apart away")
     if apart:
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) == 1:
+            raise typer.BadParameter("one core cannot be shared out: leave --apart away")
         os.sched_setaffinity(0, cores[:-1])  # what is started from here on inherits it
     pictures = max(len(row["images"]) for row in work.rows) + game.rules.max_gazes
     with tempfile.TemporaryDirectory() as folder:
