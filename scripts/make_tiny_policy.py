@@ -33,7 +33,7 @@ def main(
     steps: int = typer.Option(DEFAULTS.max_steps, min=1, help="Step limit of the warm-up."),
     wrong_answers: bool = typer.Option(False, help="Also learn trajectories that end in a wrong answer."),
     going_on: float = typer.Option(
-        DEFAULTS.going_on, min=0, max=1, help="Share of trajectories that teach that one looks again, not only where."
+        DEFAULTS.going_on, min=0, max=1, help="Weight of learning that one looks again, not only where."
     ),
     seed: int = typer.Option(0, min=0),
     threads: int = typer.Option(0, min=0, help="Threads of torch; 0: one a core."),

@@ -31,8 +31,8 @@ class BenchmarkSize:
     """Questions with one blob, for the warm-up only: there the picture alone says where to look."""
     whole: int = 5000
     """Questions for the warm-up only, with whole searches: where to look next takes many to learn."""
-    going_on: float = 0.008
-    """Share of them from which it learns that one looks again: seen, it looks again after 1 to 4% of first gazes."""
+    going_on: float = 0.0003
+    """Weight in the loss of the words with which one looks again: about what the odds are of looking again."""
     warmup_steps: int = 4000
     """A step is 16 trajectories; minutes on two cores."""
 

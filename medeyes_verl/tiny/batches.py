@@ -27,8 +27,8 @@ class Batch:
     """B trajectories of up to T tokens, padded on the right; N picture tokens in all."""
 
     ids_BT: Tensor
-    own_BT: Tensor
-    """True at the model's own tokens."""
+    weights_BT: Tensor
+    """Of each token in the loss: 0 where it is not the model's own."""
     attention_BT: Tensor
     pictures: list[Picture]
     """In the order of their tokens."""
@@ -50,7 +50,7 @@ class BatchMaker:
         seed: int,
         going_on: float = 1.0,
     ) -> None:
-        """`going_on` is the share of trajectories from which it is learnt that one looks again."""
+        """`going_on` is the weight in the loss of the words with which one looks again."""
         self._replayer = Replayer(episode, tokens)
         self._going_on = going_on
         self._multiple = episode.view.multiple
@@ -80,8 +80,7 @@ class BatchMaker:
             if self._rng.random() < cut_share:
                 examples.append(self._replayer.first_turn(row, trajectory))
             else:
-                going_on = self._going_on == 1 or self._rng.random() < self._going_on
-                examples.append(self._replayer.whole(row, trajectory, going_on))
+                examples.append(self._replayer.whole(row, trajectory, self._going_on))
         examples.sort(key=lambda example: len(example.ids))
         starts = self._rng.sample(range(0, len(examples), self._batch_size), POOL)
         return [self._batch(examples[start : start + self._batch_size]) for start in starts]
@@ -92,7 +91,7 @@ class BatchMaker:
         marked = [part for parts in targets for part in parts if part is not None]
         return Batch(
             ids_BT=_padded([example.ids for example in examples], length, self._pad),
-            own_BT=_padded([example.mask for example in examples], length, 0).bool(),
+            weights_BT=_padded([example.weights for example in examples], length, 0.0),
             attention_BT=_padded([[1] * len(example.ids) for example in examples], length, 0),
             pictures=[picture for example in examples for picture in example.pictures],
             marked_N=torch.cat(
@@ -143,5 +142,5 @@ def made_ahead(next_job: Callable[[], Callable[[], list[Batch]]]) -> Iterator[Ba
             yield from pool
 
 
-def _padded(rows: Sequence[Sequence[int]], length: int, filler: int) -> Tensor:
+def _padded(rows: Sequence[Sequence[float]], length: int, filler: float) -> Tensor:
     return torch.tensor([[*row, *[filler] * (length - len(row))] for row in rows])

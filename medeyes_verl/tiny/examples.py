@@ -86,8 +86,8 @@ class Example:
     """One trajectory as the model sees it."""
 
     ids: list[int]
-    mask: list[int]
-    """1 for the model's own tokens, which are learnt; 0 for the prompt and the environment's."""
+    weights: list[float]
+    """Of each token in the loss: 1 for the model's own, 0 for the prompt and the environment's."""
     pictures: tuple[Picture, ...]
     """The views, then the crops, in the order of their tokens."""
     parts: tuple[Box | None, ...]
@@ -115,24 +115,27 @@ class Replayer:
         self._write(conversation, turn_texts(trajectory, self._settings, row.question.image_sizes)[0])
         return _example(row, conversation, [])
 
-    def whole(self, row: ExpertRow, trajectory: Trajectory, going_on: bool = True) -> Example:
+    def whole(self, row: ExpertRow, trajectory: Trajectory, going_on: float = 1.0) -> Example:
         """The trajectory from the question to the answer.
 
-        Without `going_on` the reasoning before every gaze but the first is not learnt: where to look next, but not that
-        one looks again.
+        `going_on` is the weight of the reasoning before every gaze but the first: with little of it one learns where to
+        look next, but hardly that one looks again.
         """
         episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
         conversation = Conversation(self._tokens, row.messages, episode.views, MAX_TOKENS)
+        decisions = []
         for number, text in enumerate(turn_texts(trajectory, self._settings, row.question.image_sizes)):
-            start = len(conversation.response_mask)
+            start = len(conversation.prompt_ids) + len(conversation.response_ids)
+            if 0 < number < len(trajectory.steps):
+                decisions.append(slice(start, start + self._reasoning_length(text)))
             self._write(conversation, text)
-            if 0 < number < len(trajectory.steps) and not going_on:
-                decision = self._reasoning_length(text)
-                conversation.response_mask[start : start + decision] = [0] * decision
             observation = episode.reply(text)
             if observation is not None:
                 conversation.add_observation(observation)
-        return _example(row, conversation, trajectory.steps)
+        example = _example(row, conversation, trajectory.steps)
+        for decision in decisions:
+            example.weights[decision] = [going_on] * (decision.stop - decision.start)
+        return example
 
     def _write(self, conversation: Conversation, text: str) -> None:
         ids = self._tokens.encode(text)
@@ -151,7 +154,7 @@ def _example(row: ExpertRow, conversation: Conversation, steps: Sequence[ExpertS
     crops = [step.box if step.image == 1 else None for step in steps]
     return Example(
         ids=conversation.prompt_ids + conversation.response_ids,
-        mask=[0] * len(conversation.prompt_ids) + conversation.response_mask,
+        weights=[0.0] * len(conversation.prompt_ids) + [float(own) for own in conversation.response_mask],
         pictures=tuple(np.asarray(picture) for picture in conversation.pictures),
         parts=(Box(0, 0, width, height), *other_views, *crops),
         question=row.question,

@@ -41,8 +41,8 @@ class WarmupSettings:
     wrong_answers: bool = False
     """Whether trajectories that end in a wrong answer are learnt too: for a policy that is meant to be weak."""
     going_on: float = 1.0
-    """Share of the trajectories from which it is learnt that one looks again, and not only where: little of it for a
-    policy with a skill that it is not in the habit of using."""
+    """Weight in the loss of the words with which one looks again: little of it makes a policy that knows where one
+    looks next, and is not in the habit of it."""
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     rise_steps: int = 50
@@ -139,9 +139,11 @@ def losses(model: Any, heads: AuxiliaryHeads, batch: Batch) -> tuple[Tensor, Ten
         inputs_embeds=embedded_BTH, position_ids=positions_3BT, use_cache=False, output_hidden_states=True
     )
     # Padding is on the right, where no earlier token looks: causal attention needs no mask.
-    predicts_BT = batch.own_BT[:, 1:]
+    predicts_BT = batch.weights_BT[:, 1:] > 0
     logits = model.lm_head(out.last_hidden_state[:, :-1][predicts_BT])
-    text_loss = cross_entropy(logits, batch.ids_BT[:, 1:][predicts_BT])
+    each = cross_entropy(logits, batch.ids_BT[:, 1:][predicts_BT], reduction="none")
+    weights = batch.weights_BT[:, 1:][predicts_BT]
+    text_loss = (weights * each).sum() / weights.sum()
     if batch.targets is None:
         return text_loss, torch.zeros(())
     text_NH = out.hidden_states[TEXT_LAYER][pictured_BT]

@@ -34,27 +34,30 @@ def test_a_replay_has_the_tokens_of_the_real_processor(fresh, expert_rows) -> No
                     real.add_observation(observation)
             assert episode.record.well_formed
             assert example.ids == real.prompt_ids + real.response_ids
-            assert example.mask == [0] * len(real.prompt_ids) + real.response_mask
-            own = [token for token, mine in zip(example.ids, example.mask, strict=True) if mine]
+            assert example.weights == [0] * len(real.prompt_ids) + real.response_mask
+            own = [token for token, mine in zip(example.ids, example.weights, strict=True) if mine]
             assert tokenizer.decode(own) == "".join(texts)
 
 
 def test_where_to_look_next_can_be_learnt_without_that_one_does(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
-    """What is not learnt are the words before every gaze but the first; the tokens are the same."""
+    """What weighs less are the words before every gaze but the first; the tokens are the same."""
     row = expert_rows.rows[0]
     trajectory = max(row.trajectories, key=lambda each: len(each.steps))
     assert len(trajectory.steps) > 1
     usual = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory)
-    without = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory, going_on=False)
-    assert without.ids == usual.ids
+    without = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory, going_on=0.0)
+    little = Replayer(TINY_EPISODE, fresh.tokens).whole(row, trajectory, going_on=0.25)
+    assert without.ids == little.ids == usual.ids
+    every = zip(usual.weights, without.weights, little.weights, strict=True)
+    assert {weights for weights in every if weights[0] != weights[1]} == {(1, 0, 0.25)}
     tokenizer = fresh.processor.tokenizer
     first, *between, last = turn_texts(trajectory, TINY_EPISODE, row.question.image_sizes)
-    learnt = tokenizer.decode([token for token, mine in zip(without.ids, without.mask, strict=True) if mine])
+    learnt = tokenizer.decode([token for token, mine in zip(without.ids, without.weights, strict=True) if mine])
     assert learnt == first + "".join("</reasoning>" + text.partition("</reasoning>")[2] for text in between) + last
     one_look = replace(trajectory, steps=trajectory.steps[:1])
-    for going_on in (True, False):
-        mask = Replayer(TINY_EPISODE, fresh.tokens).whole(row, one_look, going_on).mask
-        assert sum(mask) == len(tokenizer.encode(first + last, add_special_tokens=False))
+    for going_on in (1.0, 0.0):
+        weights = Replayer(TINY_EPISODE, fresh.tokens).whole(row, one_look, going_on).weights
+        assert sum(weights) == len(tokenizer.encode(first + last, add_special_tokens=False))
 
 
 def test_pictures_are_the_view_and_the_crops_and_name_their_part(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
@@ -75,7 +78,7 @@ def test_a_cut_replay_ends_with_its_first_turn(fresh, expert_rows) -> None:  # t
     whole = Replayer(TINY_EPISODE, fresh.tokens).whole(row, row.trajectories[0])
     cut = Replayer(TINY_EPISODE, fresh.tokens).first_turn(row, row.trajectories[0])
     assert cut.ids == whole.ids[: len(cut.ids)]
-    assert cut.mask[-1] == 1
+    assert cut.weights[-1] == 1
     assert len(cut.pictures) == len(cut.parts) == 1
     assert np.array_equal(cut.pictures[0], whole.pictures[0])
     assert fresh.processor.tokenizer.decode(cut.ids).endswith("</action>")

@@ -19,8 +19,24 @@ from medeyes_verl.tiny.warmup import Progress, WarmupSettings, losses, warm_up
 SMALL = TinyShape(layers=2, feed_forward=64, vision_layers=1, vision_feed_forward=64)
 
 
-def make_batches(fresh: Any, rows: tuple[ExpertRow, ...], seed: int = 0, cut_share: float = 0.0) -> list[Batch]:
-    return BatchMaker(rows, TINY_EPISODE, fresh.tokens, batch_size=3, seed=seed).make(cut_share)
+def make_batches(
+    fresh: Any, rows: tuple[ExpertRow, ...], seed: int = 0, cut_share: float = 0.0, going_on: float = 1.0
+) -> list[Batch]:
+    return BatchMaker(rows, TINY_EPISODE, fresh.tokens, batch_size=3, seed=seed, going_on=going_on).make(cut_share)
+
+
+def official_loss(fresh: Any, batch: Batch, learnt_BT: torch.Tensor) -> float:
+    """The mean over the tokens of `learnt_BT`, by the model class's own forward pass."""
+    given = fresh.processor.image_processor(list(batch.pictures), return_tensors="pt")
+    with torch.no_grad():
+        loss = fresh.model(
+            input_ids=batch.ids_BT,
+            attention_mask=batch.attention_BT,
+            mm_token_type_ids=(batch.ids_BT == fresh.model.config.image_token_id).int(),
+            labels=batch.ids_BT.masked_fill(~learnt_BT, -100),
+            **given,
+        ).loss
+    return float(loss)
 
 
 def without_regions(rows: tuple[ExpertRow, ...]) -> tuple[ExpertRow, ...]:
@@ -30,17 +46,23 @@ def without_regions(rows: tuple[ExpertRow, ...]) -> tuple[ExpertRow, ...]:
 def test_the_loss_is_that_of_the_official_forward_pass(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     fresh.model.eval()
     for batch in make_batches(fresh, expert_rows.rows):
-        given = fresh.processor.image_processor(list(batch.pictures), return_tensors="pt")
         with torch.no_grad():
             ours, _ = losses(fresh.model, AuxiliaryHeads(128, 4), batch)
-            official = fresh.model(
-                input_ids=batch.ids_BT,
-                attention_mask=batch.attention_BT,
-                mm_token_type_ids=(batch.ids_BT == fresh.model.config.image_token_id).int(),
-                labels=batch.ids_BT.masked_fill(~batch.own_BT, -100),
-                **given,
-            ).loss
-        assert ours.item() == pytest.approx(official.item(), abs=1e-4)
+        assert ours.item() == pytest.approx(official_loss(fresh, batch, batch.weights_BT > 0), abs=1e-4)
+
+
+def test_the_words_for_looking_again_weigh_what_they_are_told(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
+    fresh.model.eval()
+    little = 0.25
+    of_both = [batch for batch in make_batches(fresh, expert_rows.rows, going_on=little) if little in batch.weights_BT]
+    assert of_both
+    for batch in of_both:
+        with torch.no_grad():
+            ours, _ = losses(fresh.model, AuxiliaryHeads(128, 4), batch)
+        parts = {weight: batch.weights_BT == weight for weight in (1.0, little)}
+        total = sum(weight * int(part.sum()) * official_loss(fresh, batch, part) for weight, part in parts.items())
+        expected = total / sum(weight * int(part.sum()) for weight, part in parts.items())
+        assert ours.item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_batches_are_reproducible_and_of_like_length(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
@@ -48,8 +70,8 @@ def test_batches_are_reproducible_and_of_like_length(fresh, expert_rows) -> None
     assert len(pool) == POOL
     for batch, same in zip(pool, again, strict=True):
         assert torch.equal(batch.ids_BT, same.ids_BT)
-        assert torch.equal(batch.own_BT, same.own_BT)
-        assert not (batch.own_BT & ~batch.attention_BT.bool()).any()
+        assert torch.equal(batch.weights_BT, same.weights_BT)
+        assert not batch.weights_BT[batch.attention_BT == 0].any()
         assert batch.targets is not None
         assert len(batch.targets.label_N) == int(batch.marked_N.sum()) == 16 * len(batch.pictures)
     lengths = [sorted(batch.attention_BT.sum(1).tolist()) for batch in pool]
