@@ -35,7 +35,6 @@ def main(
     rows: Annotated[str, typer.Option(help="names, with commas; else all")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="at most so many seeds a row")] = 3,
     steps: Annotated[int, typer.Option(min=2, help="training steps of a run")] = STEPS,
-    parallel: Annotated[int, typer.Option(min=1, help="runs side by side; each keeps two cores busy")] = 1,
     list_rows: Annotated[bool, typer.Option("--list", help="show the table of runs and end")] = False,
 ) -> None:
     """Run what is not there yet, then write the page."""
@@ -53,7 +52,7 @@ def main(
     plan = Plan(data=output / "data", output=output / "runs", results=results, steps=steps)
     runs = [(row, seed) for row in chosen for seed in row.seeds[:seeds]]
     try:
-        failed = follow(plan, runs, parallel)
+        failed = follow(plan, runs)
     except ValueError as error:
         console.print(f"[red]{error}[/red]", highlight=False)
         raise typer.Exit(1) from error
@@ -81,7 +80,7 @@ def prepare(output: Path, size: benchmark.BenchmarkSize, rows: list[Row]) -> Non
             raise typer.Exit(1)
 
 
-def follow(plan: Plan, runs: list[tuple[Row, int]], parallel: int) -> list[str]:
+def follow(plan: Plan, runs: list[tuple[Row, int]]) -> list[str]:
     """All runs, with a bar and a line for each that ends."""
     kept = sum(map(len, read_results(plan.results, [row for row, _ in runs]).values()))
     columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -95,13 +94,13 @@ def follow(plan: Plan, runs: list[tuple[Row, int]], parallel: int) -> list[str]:
                 f"{result.last('gazes'):.2f} gazes, {result.minutes:.1f} min"
             )
 
-        return run_all(plan, runs, parallel, on_end)
+        return run_all(plan, runs, on_end)
 
 
 def write_bounds(plan: Plan, size: benchmark.BenchmarkSize) -> None:
-    """What a policy without a crop and one with a perfect gaze score; measured once."""
-    kept = plan.results / "bounds.json"
-    if kept.exists():
+    """What a policy without a crop and one with a perfect gaze score; measured once for a policy."""
+    kept, mark = plan.results / "bounds.json", benchmark.policy_mark(plan.data)
+    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")).get("policy") == mark:
         return
     questions = benchmark.questions(plan.data)
     with Progress(TextColumn("without a gaze"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
@@ -113,7 +112,7 @@ def write_bounds(plan: Plan, size: benchmark.BenchmarkSize) -> None:
             size.warmup_steps,
             lambda progress: bar.update(task, completed=progress.share),
         )
-    write_json(kept, asdict(found))
+    write_json(kept, {"policy": mark, **asdict(found)})
 
 
 def write_page(results: Path) -> None:

@@ -1,4 +1,8 @@
-"""Runs of the table: each a main_ppo process of its own, several side by side, each kept once it is done."""
+"""Runs of the table: each a main_ppo process of its own, kept once it is done.
+
+One after the other: two with a Ray of their own have the same Ray job number, and from that alone veRL 0.9.1 makes the
+name of the socket in /tmp through which weights go to vLLM (vllm_rollout.py:141); on one machine both wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -43,8 +46,8 @@ class Plan:
     learning_rate: float = 3e-4
 
 
-def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: Callable[[Result], None]) -> list[str]:
-    """Run what has no result yet, `parallel` at a time; returns what went wrong, a line each.
+def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], on_end: Callable[[Result], None]) -> list[str]:
+    """Run what has no result yet; returns what went wrong, a line each.
 
     Raises ValueError where a kept result comes from another policy than the benchmark's, or has another length.
     """
@@ -63,13 +66,11 @@ def run_all(plan: Plan, runs: Sequence[tuple[Row, int]], parallel: int, on_end: 
     todo = [(row, seed) for row, seed in runs if read_result(plan.results, row.name, seed) is None]
     todo.sort(key=lambda each: each[1])  # every row once, before any is repeated
     failed = []
-    with ThreadPoolExecutor(parallel) as pool:
-        waiting = {pool.submit(run, plan, row, seed): (row, seed) for row, seed in todo}
-        for done in as_completed(waiting):
-            try:
-                on_end(done.result())
-            except RunFailedError as error:
-                failed.append(str(error))
+    for row, seed in todo:
+        try:
+            on_end(run(plan, row, seed))
+        except RunFailedError as error:
+            failed.append(str(error))
     return failed
 
 

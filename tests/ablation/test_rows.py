@@ -68,10 +68,10 @@ def test_results_of_another_policy_are_not_mixed_in(tmp_path: Path) -> None:
     mark = policy_mark(tmp_path)
     (row,) = named(["grpo"])
     write_result(plan.results, Result("grpo", 0, mark, 1.0, 1, {"accuracy": {1: 0.5}}, {}))
-    assert run_all(plan, [(row, 0)], 1, lambda _: None) == []
+    assert run_all(plan, [(row, 0)], lambda _: None) == []
     weights.write_bytes(b"another")
     with pytest.raises(ValueError, match=f"grpo, seed 0, comes from policy {mark}, .* choose another folder"):
-        run_all(plan, [(row, 0)], 1, lambda _: None)
+        run_all(plan, [(row, 0)], lambda _: None)
 
 
 def test_results_of_another_length_are_not_mixed_in(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_results_of_another_length_are_not_mixed_in(tmp_path: Path) -> None:
     rows = named(["start", "grpo"])
     for name, training in (("start", {}), ("grpo", {"accuracy": {1: 0.1, 20: 0.3}})):
         write_result(plan.results, Result(name, 0, policy_mark(tmp_path), 1.0, 1, {"accuracy": {0: 0.5}}, training))
-    assert run_all(plan, [(row, 0) for row in rows], 1, lambda _: None) == []
+    assert run_all(plan, [(row, 0) for row in rows], lambda _: None) == []
     with pytest.raises(ValueError, match=r"grpo, seed 0, ran for 20 steps, not 40: .* or --steps 20"):
-        run_all(replace(plan, steps=40), [(row, 0) for row in rows], 1, lambda _: None)
+        run_all(replace(plan, steps=40), [(row, 0) for row in rows], lambda _: None)
 
 
 def test_what_the_benchmark_needs_is_what_the_runs_use(tmp_path: Path) -> None:
