@@ -46,10 +46,11 @@ def dual_stream_advantage(
     Returns:
         advantages_B, in the dtype and on the device of the rewards.
 
-    Under `on_policy` with normalisation an expert's advantage is kept within ±n/√(n+1), n being the number of
-    rollouts of its prompt: the advantage of a lone outlier that joins n equal rollouts. Where the rollouts
-    (almost) agree, as when all fail, σ is (almost) 0 and the quotient would be anything from tens to a
-    million. Without any rollout there is nothing to compare with, and the advantage is 0.
+    Under `on_policy` an expert teaches exactly while it is better than the rollouts of its prompt: where it is not,
+    its advantage is 0, not negative, since to be as good is no reason to unlearn how it is done. With normalisation
+    it is at most n/√(n+1), n being the number of rollouts: the advantage of a lone outlier that joins n equal ones.
+    Where the rollouts (almost) agree, as when all fail, σ is (almost) 0 and the quotient would be anything from
+    tens to a million. Without any rollout there is nothing to compare with, and the advantage is 0.
 
     Raises:
         ValueError: a reward is not finite, the lengths differ, or the baseline is unknown.
@@ -72,7 +73,7 @@ def dual_stream_advantage(
         rollouts_B = _group_sum(~expert_B, prompt_B)[prompt_B]
         unbounded_B = torch.where(rollouts_B > 0, torch.inf, 0.0)
         bound_B = rollouts_B / torch.sqrt(rollouts_B + 1) if normalise_by_std else unbounded_B
-        advantages_B = torch.where(expert_B, advantages_B.clamp(-bound_B, bound_B), advantages_B)
+        advantages_B = torch.where(expert_B, advantages_B.clamp(torch.zeros_like(bound_B), bound_B), advantages_B)
     return advantages_B.to(rewards_B.dtype if rewards_B.is_floating_point() else torch.get_default_dtype())
 
 

@@ -18,8 +18,8 @@ class DualStreamSettings:
 
     off_policy_baseline: OffPolicyBaseline = "stream"
     """What an expert's reward is compared with. `stream`: the other experts of its prompt (the paper);
-    `on_policy`: the policy's own rollouts of that prompt; `pooled`: both together (then on-policy
-    advantages change too); `none`: nothing, the advantage is the reward."""
+    `on_policy`: the policy's own rollouts of that prompt, and it counts only where it is better; `pooled`: both
+    together (then on-policy advantages change too); `none`: nothing, the advantage is the reward."""
 
     off_policy_shaping: OffPolicyShaping = "none"
     """What takes the place of the importance ratio π/1 of an expert token. `none`: π (the paper);

@@ -145,7 +145,25 @@ def test_on_policy_baseline_is_bounded_where_all_rollouts_agree():
     streams = [False] * 8 + [True] * 3
     advantages_B = dual_stream_advantage(rewards_B, ["q"] * 11, streams, baseline="on_policy")
     assert not advantages_B[:8].any()
-    assert advantages_B[8:].tolist() == pytest.approx([8 / 3, 0.0, -8 / 3])
+    assert advantages_B[8:].tolist() == pytest.approx([8 / 3, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("normalise_by_std", [True, False])
+@given(
+    rollouts=st.lists(REWARD, min_size=2, max_size=8),
+    experts=st.lists(REWARD, min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_on_policy_experts_teach_exactly_while_they_are_better(normalise_by_std, rollouts, experts):
+    rewards_B = torch.tensor(rollouts + experts)
+    streams = [False] * len(rollouts) + [True] * len(experts)
+    advantages_B = dual_stream_advantage(
+        rewards_B, ["q"] * len(streams), streams, baseline="on_policy", normalise_by_std=normalise_by_std
+    )
+    better = (rewards_B.double() - rewards_B[: len(rollouts)].double().mean())[len(rollouts) :]
+    clear = better.abs() > 1e-6
+    assert ((advantages_B[len(rollouts) :] > 0) == (better > 0))[clear].all()
+    assert (advantages_B[len(rollouts) :] >= 0).all()
 
 
 def test_bound_is_the_advantage_of_a_lone_outlier_that_joins_the_rollouts():
