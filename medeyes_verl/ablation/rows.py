@@ -24,6 +24,7 @@ STORES: Final[dict[str, tuple[str, ...]]] = {
 
 ROLLOUT = "actor_rollout_ref.rollout"
 SETTINGS = f"{ROLLOUT}.custom.medeyes"
+OPTIMISER = "actor_rollout_ref.actor.optim"
 N_ON_POLICY: Final = 6
 """The policy's own rollouts of a prompt, in every row: equal steps are nearly equal generated tokens."""
 SUPERVISED: Final = (
@@ -129,6 +130,12 @@ ROWS: Final = (
         says="on_policy baseline, luffy shaping, no clip",
         group="rule",
         overrides=_objective(baseline="on_policy", shaping="luffy", clip=False),
+    ),
+    _recommended(
+        "falling_rate",
+        "recommended, the learning rate falls to a tenth",
+        "rule",
+        overrides=(f"{OPTIMISER}.lr_scheduler_type=cosine", f"{OPTIMISER}.min_lr_ratio=0.1"),
     ),
     # what the experts are; from here on under the recommended rule, since under the paper's experts hardly count
     _recommended("random", "without GRN: random boxes", "experts", experts="random", paper=62.8),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from medeyes_verl.ablation import benchmark
 from medeyes_verl.ablation.results import Result, from_logs, read_result, read_results, write_result
-from medeyes_verl.ablation.rows import ROWS, SETTINGS, Row
+from medeyes_verl.ablation.rows import OPTIMISER, ROWS, SETTINGS, Row
 
 LIMIT_SECONDS = 3 * 3600
 """A failing weight update leaves its sender waiting for ever."""
@@ -101,7 +101,7 @@ def command(plan: Plan, row: Row, seed: int, folder: Path, last_step: int, overr
         f"medeyes.model={benchmark.policy(plan.data)}",
         f"medeyes.output={folder}",
         f"{SETTINGS}.experts={questions / row.experts}",
-        f"actor_rollout_ref.actor.optim.lr={plan.learning_rate}",
+        f"{OPTIMISER}.lr={plan.learning_rate}",
         *(f"data.seed={seed}", f"actor_rollout_ref.rollout.seed={seed}"),
         f"actor_rollout_ref.actor.data_loader_seed={seed}",
         f"trainer.total_training_steps={last_step}",
