@@ -10,7 +10,7 @@ import pytest
 from medeyes_verl.ablation.benchmark import BenchmarkSize, policy, policy_mark, questions, steps
 from medeyes_verl.ablation.page import CURVES
 from medeyes_verl.ablation.results import Result, write_result
-from medeyes_verl.ablation.rows import ALL_SEEDS, N_ON_POLICY, ROWS, STORES, Row, named
+from medeyes_verl.ablation.rows import ALL_SEEDS, N_ON_POLICY, RECOMMENDED, ROWS, STORES, Row, named
 from medeyes_verl.ablation.runner import Plan, command, run_all
 
 ROOT = Path(__file__).parents[2]
@@ -96,3 +96,11 @@ def test_what_the_benchmark_needs_is_what_the_runs_use(tmp_path: Path) -> None:
     assert questions(tmp_path) / "greedy" / "manifest.json" not in left
     assert policy(tmp_path) / "config.json" in left
     assert all(Path(word).exists() for step in made for word in step.command if word.endswith(".py"))
+
+
+def test_the_recommended_row_is_the_recommended_recipe() -> None:
+    hydra = pytest.importorskip("hydra")
+    words = (["+medeyes=[cpu_tiny,recommended]"], ["+medeyes=cpu_tiny", *RECOMMENDED], ["+medeyes=cpu_tiny"])
+    with hydra.initialize_config_module(config_module="verl.trainer.config", version_base=None):
+        recipe, row, plain = (hydra.compose("ppo_trainer", overrides=given) for given in words)
+    assert recipe == row != plain

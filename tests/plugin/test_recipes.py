@@ -52,6 +52,8 @@ def test_the_recommended_objective_goes_on_top_of_any_recipe() -> None:
         off_policy_baseline="on_policy", off_policy_shaping="log", off_policy_clip=False
     )
     assert config.actor_rollout_ref.actor.policy_loss.loss_mode == "medeyes_dual_stream"
+    rate = config.actor_rollout_ref.actor.optim
+    assert (rate.lr_scheduler_type, rate.min_lr_ratio) == ("cosine", 0.1)
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:
