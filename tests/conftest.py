@@ -1,7 +1,54 @@
 """What all tests share."""
 
+import pytest
 from hypothesis import settings
+
+from medeyes_verl.data.row import Region
+from medeyes_verl.evaluation.episode_log import LoggedEpisode, LoggedTurn, Scores
+from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.record import EpisodeRecord
 
 # two busy cores make single examples slow without anything being wrong
 settings.register_profile("shared_machine", deadline=None)
 settings.load_profile("shared_machine")
+
+
+@pytest.fixture(scope="session")
+def logged_episode() -> LoggedEpisode:
+    """A game on a picture of 448 × 448 with one region, seen at a quarter of its size: a fault, a gaze, the answer."""
+    return LoggedEpisode(
+        id="q1",
+        sample=0,
+        data_source="phantom",
+        split="val",
+        question="What is the lesion?",
+        question_type="open",
+        options=(),
+        ground_truth="ring",
+        images=("pictures/a.png",),
+        image_sizes=(Size(448, 448),),
+        view_sizes=(Size(112, 112),),
+        organ="lung",
+        modality=None,
+        location=None,
+        regions=(Region(Box(10, 20, 70, 80), "ring", target=True),),
+        record=EpisodeRecord(
+            boxes=(Box(0.5, 0, 112, 112),),
+            images=(1,),
+            modes=("drill",),
+            answer="ring",
+            faults=(Fault.tiny_box,),
+            turns=3,
+            finish="answered",
+        ),
+        turns=(
+            LoggedTurn("<reasoning>scan</reasoning>", "Tiny box.", None),
+            LoggedTurn("<reasoning>scan</reasoning>", "", Box(0.5, 0, 112, 112)),
+            LoggedTurn("<reasoning>ring</reasoning>\n<answer>ring</answer>", None, None),
+        ),
+        scores=Scores(1.0, 1.0, 0.0, 1 / 6, 1.0, 1.0, 1.0),
+        tokens=61,
+        seconds=0.25,
+        model="tiny",
+    )

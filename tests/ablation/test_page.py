@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from medeyes_verl.ablation.page import fill, picture, table, traps
 from medeyes_verl.ablation.results import VALIDATION, Result, from_logs, read_result, read_results, write_result
 from medeyes_verl.ablation.rows import ROWS, named
 from medeyes_verl.data.row import Region
-from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, Scores
-from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
+from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.record import EpisodeRecord
 
 EXPERT = {
@@ -32,33 +33,12 @@ def result(row: str, seed: int, accuracies: dict[int, float], **training: dict[i
     return Result(row, seed, "a1", 4.0, 52_000, validation, {**own, **training})
 
 
-def episode(name: str, gazes: Sequence[Box]) -> LoggedEpisode:
-    """A lesion of 10 × 10 pixels and a decoy beside it."""
-    return LoggedEpisode(
-        id=name,
-        sample=0,
-        data_source="phantom",
-        split="val",
-        question="What is the lesion?",
-        question_type="open",
-        options=(),
-        ground_truth="bar",
-        images=("a.png",),
-        image_sizes=(Size(448, 448),),
-        view_sizes=(Size(112, 112),),
-        organ=None,
-        modality=None,
-        location=None,
-        regions=(Region(Box(0, 0, 10, 10), "bar", target=True), Region(Box(50, 0, 60, 10), "decoy", target=False)),
-        record=EpisodeRecord(
-            tuple(gazes), (1,) * len(gazes), ("drill",) * len(gazes), "bar", (), len(gazes) + 1, "answered"
-        ),
-        turns=(),
-        scores=Scores(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
-        tokens=9,
-        seconds=0.1,
-        model="tiny",
-    )
+def game(template: LoggedEpisode, name: str, gazes: Sequence[Box]) -> LoggedEpisode:
+    """With a lesion of 10 × 10 pixels and a decoy beside it."""
+    lesion, decoy = Region(Box(0, 0, 10, 10), "bar", target=True), Region(Box(50, 0, 60, 10), "decoy", target=False)
+    places, modes = (1,) * len(gazes), ("drill",) * len(gazes)
+    record = EpisodeRecord(tuple(gazes), places, modes, "bar", (), len(gazes) + 1, "answered")
+    return replace(template, id=name, regions=(lesion, decoy), record=record)
 
 
 RESULTS = {
@@ -111,7 +91,7 @@ def test_a_new_page_is_its_parts(tmp_path: Path) -> None:
     assert words == "## table <!-- table --> | a | <!-- /table --> ## traps <!-- traps --> b <!-- /traps -->"
 
 
-def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
+def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path, logged_episode: LoggedEpisode) -> None:
     own = {"medeyes/on_policy/rows": 64.0, "medeyes/on_policy/written_tokens": 20.5, "medeyes/on_policy/gazes": 1.25}
     first = [{"step": 1, "data": own}, {"step": 2, "data": {**own, VALIDATION["accuracy"]: 0.25}}]
     second = [{"step": 3, "data": {**own, VALIDATION["accuracy"]: 0.5}}]
@@ -122,7 +102,7 @@ def test_a_result_is_read_from_verls_logs_and_kept(tmp_path: Path) -> None:
     for step, played in games.items():
         with EpisodeLog(tmp_path / f"validation-{step}.jsonl") as log:
             for number, gazes in enumerate(played):
-                log.append(episode(f"q{number}", gazes))
+                log.append(game(logged_episode, f"q{number}", gazes))
     (row,) = named(["grpo"])
     validations = [tmp_path / f"validation-{step}.jsonl" for step in games]
     found = from_logs(row, 1, "a1", 90.0, [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], validations)
