@@ -32,7 +32,8 @@ class BenchmarkSize:
     whole: int = 5000
     """Questions for the warm-up only, with whole searches: where to look next takes many to learn."""
     going_on: float = 0.0003
-    """Weight in the loss of the words with which one looks again: about what the odds are of looking again."""
+    """Weight in the loss of the words with which one looks again: without any, they would be unlearnt with all others
+    that never come, and no expert could bring them back in a short run."""
     warmup_steps: int = 4000
     """A step is 16 trajectories; minutes on two cores."""
 
