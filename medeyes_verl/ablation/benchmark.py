@@ -32,8 +32,8 @@ class BenchmarkSize:
     whole: int = 5000
     """Questions for the warm-up only, with whole searches: where to look next takes many to learn."""
     going_on: float = 0.0003
-    """Weight in the loss of the words with which one looks again: without any, they would be unlearnt with all others
-    that never come, and no expert could bring them back in a short run."""
+    """Weight in the loss of the words with which one looks again: without any, they are unlearnt with all others that
+    never come, and 20 steps with experts did not bring them back."""
     warmup_steps: int = 4000
     """A step is 16 trajectories; minutes on two cores."""
 
