@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,17 @@ from medeyes_verl.evaluation.episode_log import LoggedEpisode, LoggedTurn, Score
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.record import EpisodeRecord
+
+# scripts/test.sh sets the same; here for who calls pytest alone, and before anything imports veRL
+QUIET_CPU = {
+    "VERL_PLATFORM": "cpu",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+for name, value in QUIET_CPU.items():
+    os.environ.setdefault(name, value)
 
 # two busy cores make single examples slow without anything being wrong
 settings.register_profile("shared_machine", deadline=None)

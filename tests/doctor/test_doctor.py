@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ray
 def doctor(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "medeyes_verl.cli", "doctor", *arguments],
-        env={**os.environ, "VERL_PLATFORM": "cpu", "COLUMNS": "200", **environment},
+        env={**os.environ, "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
         timeout=600,

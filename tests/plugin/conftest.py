@@ -1,12 +1,9 @@
 """Fixtures of the plugin's tests: a policy folder with random weights, a small phantom table and its experts."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("VERL_PLATFORM", "cpu")  # before anything imports veRL
 
 
 @dataclass(frozen=True)
