@@ -10,7 +10,7 @@ import pytest
 from medeyes_verl.ablation.benchmark import BenchmarkSize, policy, policy_mark, questions, steps
 from medeyes_verl.ablation.page import CURVES
 from medeyes_verl.ablation.results import Result, write_result
-from medeyes_verl.ablation.rows import ALL_SEEDS, N_ON_POLICY, RECOMMENDED, ROWS, STORES, Row, named
+from medeyes_verl.ablation.rows import ALL_SEEDS, MICRO_BATCHES, N_ON_POLICY, RECOMMENDED, ROWS, STORES, Row, named
 from medeyes_verl.ablation.runner import Plan, command, run_all
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,8 @@ def test_names_are_unique_and_stores_are_known() -> None:
 def test_a_row_is_a_valid_run(row: Row, tmp_path: Path) -> None:
     """main_ppo's own configuration takes every override, and our settings accept what comes of it."""
     hydra = pytest.importorskip("hydra")
+    from omegaconf import OmegaConf
+
     from medeyes_verl.plugin.objective import dual_stream_settings
     from medeyes_verl.plugin.reward_manager import reward_settings
     from medeyes_verl.plugin.settings import rollout_settings
@@ -37,6 +39,8 @@ def test_a_row_is_a_valid_run(row: Row, tmp_path: Path) -> None:
         with hydra.initialize_config_module(config_module="verl.trainer.config", version_base=None):
             config = hydra.compose("ppo_trainer", overrides=given)
         settings = rollout_settings(config)
+        trajectories = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+        assert [trajectories % OmegaConf.select(config, key) for key in MICRO_BATCHES] == [0, 0]
         assert config.actor_rollout_ref.rollout.n - settings.n_expert == N_ON_POLICY
         assert dual_stream_settings(config.algorithm)
         assert reward_settings(config)
