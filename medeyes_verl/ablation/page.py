@@ -79,7 +79,9 @@ def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5), width_ratios=(1, 1, 1.1))
+    ended = [row for row in rows if row.name in results]
+    height = max(5.0, 1 + 0.22 * len(ended))  # inches; a row's name needs its line
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, height), width_ratios=(1, 1, 1.1))
     shown = [row for row in rows if row.name in CURVES and row.name in results]
     start = {0: _accuracy(results[START])} if START in results else {}
     for row, colour in zip(shown, COLOURS, strict=False):
@@ -96,7 +98,6 @@ def picture(path: Path, rows: Sequence[Row], results: Results) -> None:
     left.set(title="accuracy: own rollouts, 5-step mean; ● validation", xlabel="step", ylabel="accuracy")
     middle.set(title="gazes a trajectory, own rollouts, 5-step mean", xlabel="step", ylabel="gazes")
     left.legend()
-    ended = [row for row in rows if row.name in results]
     for place, row in enumerate(reversed(ended)):
         values = [run.accuracy for run in results[row.name]]
         right.barh(place, mean(values), color="#9aa7b5" if row not in shown else COLOURS[shown.index(row)])
