@@ -100,7 +100,7 @@ def follow(plan: Plan, runs: list[tuple[Row, int]]) -> list[str]:
 def write_bounds(plan: Plan, size: benchmark.BenchmarkSize) -> None:
     """What a policy without a crop and one with a perfect gaze score; measured once for a policy."""
     kept, mark = plan.results / "bounds.json", benchmark.policy_mark(plan.data)
-    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")).get("policy") == mark:
+    if kept.exists() and json.loads(kept.read_text(encoding="utf-8"))["policy"] == mark:
         return
     questions = benchmark.questions(plan.data)
     with Progress(TextColumn("without a gaze"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
