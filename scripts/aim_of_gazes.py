@@ -1,0 +1,34 @@
+"""Where the gazes of logged episodes go.
+
+python scripts/aim_of_gazes.py outputs/ablations/runs/*/logs/validation-*.jsonl
+
+A line for each file and gaze: how many episodes have it, on a region, on a new one, and how often right where it was
+the last. The figures of second and third gazes in docs/results.md are these.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from medeyes_verl.ablation.aim import aims
+from medeyes_verl.evaluation.episode_log import read_episodes
+
+
+def main(files: Annotated[list[Path], typer.Argument(help="episode logs, as a run or `evaluate` leaves them")]) -> None:
+    """Print the table."""
+    table = Table("file", "gaze", "episodes", "on a region", "on a new one", "the last", "then right")
+    for file in files:
+        for n, aim in enumerate(aims(read_episodes(file)), start=1):
+            shares = (f"{count / aim.episodes:.0%}" for count in (aim.on_region, aim.on_new_region))
+            name = "/".join((*file.parts[-3:-2], file.stem))
+            table.add_row(name, str(n), str(aim.episodes), *shares, str(aim.last), str(aim.right))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
