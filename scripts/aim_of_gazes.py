@@ -19,7 +19,12 @@ from medeyes_verl.ablation.aim import aims
 from medeyes_verl.evaluation.episode_log import read_episodes
 
 
-def main(files: Annotated[list[Path], typer.Argument(help="episode logs, as a run or `evaluate` leaves them")]) -> None:
+def main(
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, help="episode logs, as a run or `evaluate` leaves them"),
+    ],
+) -> None:
     """Print the table."""
     table = Table("file", "gaze", "episodes", "on a region", "on a new one", "the last", "then right")
     for file in files:
