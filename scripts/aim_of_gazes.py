@@ -2,8 +2,9 @@
 
 python scripts/aim_of_gazes.py outputs/ablations/runs/*/logs/validation-*.jsonl
 
-A line for each file and gaze: how many episodes have it, on a region, on a new one, and how often right where it was
-the last. The figures of second and third gazes in docs/results.md are these.
+A line for each file and gaze: how many episodes have it, in what share it shows a region, and one not seen before; of
+how many it is the last, and how many of these are right. The figures of second and third gazes in docs/results.md are
+these.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def main(
     ],
 ) -> None:
     """Print the table."""
-    table = Table("file", "gaze", "episodes", "on a region", "on a new one", "the last", "then right")
+    table = Table()
+    table.add_column("file", no_wrap=True)
+    for column in ("gaze", "games", "region", "new", "last", "right"):
+        table.add_column(column)
     for file in files:
         for n, aim in enumerate(aims(read_episodes(file)), start=1):
             shares = (f"{count / aim.episodes:.0%}" for count in (aim.on_region, aim.on_new_region))

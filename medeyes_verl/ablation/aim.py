@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medeyes_verl.ablation.results import SHOWN
-from medeyes_verl.data.row import Region
 from medeyes_verl.evaluation.episode_log import LoggedEpisode
-from medeyes_verl.gaze.geometry import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +27,15 @@ class Aim:
 def aims(episodes: Sequence[LoggedEpisode]) -> list[Aim]:
     """One for each gaze of the longest episode."""
     found = []
-    for n in range(max((len(episode.record.boxes) for episode in episodes), default=0)):
-        looking = [episode for episode in episodes if len(episode.record.boxes) > n]
-        held = [_held(episode, n) for episode in looking]
-        before = [set().union(*(_held(episode, i) for i in range(n))) for episode in looking]
-        ending = [episode for episode in looking if len(episode.record.boxes) == n + 1]
+    played = [(episode, _held(episode)) for episode in episodes]
+    for n in range(max((len(held) for _, held in played), default=0)):
+        looking = [(episode, held) for episode, held in played if len(held) > n]
+        ending = [episode for episode, held in looking if len(held) == n + 1]
         found.append(
             Aim(
                 episodes=len(looking),
-                on_region=sum(map(bool, held)),
-                on_new_region=sum(bool(now - then) for now, then in zip(held, before, strict=True)),
+                on_region=sum(bool(held[n]) for _, held in looking),
+                on_new_region=sum(bool(held[n] - set().union(*held[:n])) for _, held in looking),
                 last=len(ending),
                 right=sum(episode.scores.acc == 1 for episode in ending),
             )
@@ -46,12 +43,13 @@ def aims(episodes: Sequence[LoggedEpisode]) -> list[Aim]:
     return found
 
 
-def _held(episode: LoggedEpisode, n: int) -> set[int]:
-    gaze = episode.record.boxes[n]
-    return {place for place, region in enumerate(episode.regions) if _share(region, gaze) >= SHOWN}
-
-
-def _share(region: Region, gaze: Box) -> float:
-    """Of the region, inside the gaze."""
-    iou = region.box.iou(gaze)
-    return iou / (1 + iou) * (gaze.area + region.box.area) / region.box.area
+def _held(episode: LoggedEpisode) -> list[set[int]]:
+    """The regions that each gaze shows. They are marked on the first picture: gazes on others show none."""
+    return [
+        {
+            place
+            for place, region in enumerate(episode.regions)
+            if image == 1 and 0 < SHOWN * region.box.area <= region.box.intersection(gaze).area
+        }
+        for gaze, image in zip(episode.record.boxes, episode.record.images, strict=True)
+    ]

@@ -39,13 +39,12 @@ def grounding(record: EpisodeRecord, regions: Sequence[Region]) -> Grounding | N
     if not pairs:
         return Grounding(0.0, 0.0, 0.0, 0.0, 0.0)
     iou, gaze, target = max(pairs, key=lambda pair: pair[0])
-    shared = iou / (1 + iou) * (gaze.area + target.area)  # from IoU = shared / (sum of areas − shared)
     return Grounding(
         iou=iou,
         hit=float(iou >= HIT_IOU),
         pointing=float(_holds_centre(target, gaze)),
         dice=2 * iou / (1 + iou),
-        coverage=shared / target.area if target.area else 0.0,
+        coverage=gaze.intersection(target).area / target.area if target.area else 0.0,
     )
 
 

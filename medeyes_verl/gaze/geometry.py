@@ -54,11 +54,13 @@ class Box:
         """[x1, y1, x2, y2], the order of the written action."""
         return [self.x1, self.y1, self.x2, self.y2]
 
+    def intersection(self, other: Box) -> Box:
+        """The part that both share; of area 0 when there is none."""
+        return Box(max(self.x1, other.x1), max(self.y1, other.y1), min(self.x2, other.x2), min(self.y2, other.y2))
+
     def iou(self, other: Box) -> float:
         """Intersection over union in [0, 1]; 0 when both boxes are empty."""
-        shared = Box(
-            max(self.x1, other.x1), max(self.y1, other.y1), min(self.x2, other.x2), min(self.y2, other.y2)
-        ).area
+        shared = self.intersection(other).area
         union = self.area + other.area - shared
         return shared / union if union > 0 else 0.0
 

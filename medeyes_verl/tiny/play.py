@@ -168,8 +168,7 @@ def _generate(
 
 
 def _share_inside(target: Box, box: Box) -> float:
-    shared = Box(max(target.x1, box.x1), max(target.y1, box.y1), min(target.x2, box.x2), min(target.y2, box.y2))
-    return shared.area / target.area
+    return target.intersection(box).area / target.area
 
 
 def _mean(values: Sequence[bool | None]) -> float | None:

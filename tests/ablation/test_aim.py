@@ -30,5 +30,11 @@ def test_each_gaze_is_counted_by_itself(logged_episode: LoggedEpisode) -> None:
     ]
 
 
+def test_a_gaze_on_another_picture_shows_no_region_of_the_first(logged_episode: LoggedEpisode) -> None:
+    elsewhere = played(logged_episode, LARGE, SMALL, right=True)
+    elsewhere = replace(elsewhere, record=replace(elsewhere.record, images=(2, 1)))
+    assert [(aim.on_region, aim.on_new_region) for aim in aims([elsewhere])] == [(0, 0), (1, 1)]
+
+
 def test_without_a_gaze_there_is_nothing_to_count(logged_episode: LoggedEpisode) -> None:
     assert aims([played(logged_episode, right=True)]) == []
