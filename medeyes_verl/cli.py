@@ -10,9 +10,11 @@ from rich.markup import escape
 
 from medeyes_verl import cli_evaluate, cli_report
 from medeyes_verl.cli_experts import experts
+from medeyes_verl.cli_prepare import prepare
 from medeyes_verl.doctor.check import Finding
 
 app = typer.Typer(no_args_is_help=True, help="MedEyes for veRL.", pretty_exceptions_enable=False)
+app.add_typer(prepare, name="prepare")
 app.add_typer(experts, name="experts")
 cli_evaluate.add_commands(app)
 cli_report.add_commands(app)

@@ -112,7 +112,7 @@ def make_app(benchmark: Benchmark) -> typer.Typer:
     common = inspect.signature(command).parameters.values()
     parameters = [parameter for parameter in common if parameter.kind is not parameter.VAR_KEYWORD]
     command.__signature__ = inspect.Signature([*parameters, *own.values()])  # type: ignore[attr-defined]
-    command.__doc__ = inspect.getdoc(inspect.getmodule(benchmark.read))
+    command.__doc__ = escape(inspect.getdoc(inspect.getmodule(benchmark.read)) or "")  # typer reads help as markup
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     return app

@@ -4,8 +4,8 @@ from collections import Counter
 
 from typer.testing import CliRunner
 
-from data_preprocess.mix import app
-from data_preprocess.path_vqa import app as path_vqa
+from medeyes_verl.data.readers.mix import app
+from medeyes_verl.data.readers.path_vqa import app as path_vqa
 
 
 def test_prepared_files_are_mixed(tmp_path, run, rows, snapshot, encode) -> None:

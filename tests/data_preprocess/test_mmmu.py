@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data_preprocess.mmmu import PICTURES, app
+from medeyes_verl.data.readers.mmmu import PICTURES, app
 
 
 def question(name, text, options, answer, images, kind="multiple-choice"):

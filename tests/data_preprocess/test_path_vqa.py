@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_preprocess.path_vqa import app, read_plain_pickle
 from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.readers.path_vqa import app, read_plain_pickle
 
 QUESTIONS = {
     "train": [

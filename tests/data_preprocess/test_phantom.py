@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from medeyes_verl.data.phantom_images import (
     VIEW_SIDE,
     draw_phantom,
 )
+from medeyes_verl.data.readers import phantom as command
 from medeyes_verl.data.row import LETTERS, read_rows
 from medeyes_verl.gaze.crop import PixelBounds, crop_of, open_picture, view_of
 from medeyes_verl.gaze.geometry import Box
@@ -174,24 +173,11 @@ def _held_out_accuracy(features: NDArray[np.float64], labels: NDArray[np.int64])
     return float(((test @ weights).argmax(1) == labels[half:]).mean())
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    path = Path(__file__).parents[2] / "data_preprocess" / "phantom.py"
-    spec = importlib.util.spec_from_file_location("phantom_script", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_command_writes_reuses_and_remakes(script: ModuleType, tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(script.main)
+def test_the_command_writes_reuses_and_remakes(tmp_path: Path) -> None:
     sizes = ["--train", "5", "--val", "2", "--test", "3", "--workers", "1"]
 
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, ["--output", str(tmp_path), *sizes, *arguments])
+        result = CliRunner().invoke(command.app, ["--output", str(tmp_path), *sizes, *arguments])
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -210,6 +196,6 @@ def test_the_command_writes_reuses_and_remakes(script: ModuleType, tmp_path: Pat
     assert next(read_rows(tmp_path / "train.parquet"))["extra_info"]["id"] == "phantom-easy-9-train-0"
 
 
-def test_the_command_explains_a_bad_mix(script: ModuleType) -> None:
+def test_the_command_explains_a_bad_mix() -> None:
     with pytest.raises(typer.BadParameter, match=r"0\.6,0\.2,0\.2"):
-        script._mix("1;0")
+        command._mix("1;0")

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from data_preprocess.pmc_vqa import app
+from medeyes_verl.data.readers.pmc_vqa import app
 
 V1 = ["Figure_path", "Question", "Answer", "Choice A", "Choice B", "Choice C", "Choice D", "Answer_label"]
 FIRST = ["Figure_path", "Question", "Anwser", "Choice A", "Choice B", "Choice C", "Choice D"]

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from data_preprocess.path_vqa import app
+from medeyes_verl.data.readers.path_vqa import app
 from medeyes_verl.data.row import read_rows
 from medeyes_verl.gaze.crop import open_picture
 

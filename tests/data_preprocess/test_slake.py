@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from data_preprocess.slake import app, read
+from medeyes_verl.data.readers.slake import app, read
 from medeyes_verl.reward.answer import is_correct
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_preprocess.vqa_rad import IMAGES, QUESTIONS, app, read
+from medeyes_verl.data.readers.vqa_rad import IMAGES, QUESTIONS, app, read
 from medeyes_verl.reward.answer import is_correct
 
 

@@ -1,0 +1,1 @@
+"""Readers: one file a benchmark, each with its command `app`."""

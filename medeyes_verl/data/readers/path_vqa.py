@@ -1,0 +1,65 @@
+"""PathVQA: pathology questions, from the authors' archive or from a Hugging Face snapshot.
+
+The archive is `qas/<split>/<split>_qa.pkl` and `images/<split>/*.jpg`, in the folder itself or in `pvqa/`.
+The question files are pickles, which can run any code when they are loaded; here they are read by an
+unpickler that knows plain containers, strings and numbers and refuses the rest. Closed questions are those
+answered by yes or no.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from medeyes_verl.data.command import Benchmark, make_app
+from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.places import checked_list, in_folder
+from medeyes_verl.data.record import Record, make_record
+from medeyes_verl.data.tables import SPLIT_NAMES, simple_records
+
+MAX_PICKLE_BYTES = 128 * 2**20
+"""The published files have under 3 MB."""
+_KEYS = ("image", "question", "answer")
+
+
+def read(folder: Path) -> Iterator[Record]:
+    """The questions of a folder in either form."""
+    root = next((place for place in (folder, folder / "pvqa") if (place / "qas").is_dir()), None)
+    if root is None:
+        yield from simple_records(folder)
+        return
+    for name in ("train", "val", "test"):
+        path, picture = root / "qas" / name / f"{name}_qa.pkl", in_folder(root / "images" / name)
+        if path.is_file():
+            for entry in read_plain_pickle(path):
+                place = picture(f"{entry['image']}.jpg")
+                yield make_record(SPLIT_NAMES[name], entry["question"], entry["answer"], (place,))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Lists, dicts, strings and numbers need no class; whatever asks for one is refused."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and could run anything")
+
+
+def read_plain_pickle(path: Path) -> list[dict[str, Any]]:
+    """A pickled list of questions. Raises SourceError when it is anything else, without running what it holds."""
+    if path.stat().st_size > MAX_PICKLE_BYTES:
+        raise SourceError(f"{path} is larger than {MAX_PICKLE_BYTES} bytes; it is not to be trusted")
+    data = path.read_bytes()
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
+                raise pickle.UnpicklingError("it asks for memory beyond its own size")
+        found = _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise SourceError(f"{path} is no plain pickle of questions: {error}") from error
+    return checked_list(found, path, _KEYS)
+
+
+app = make_app(Benchmark("path_vqa", read, "flaviagiammarino/path-vqa"))
