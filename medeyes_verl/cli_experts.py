@@ -32,7 +32,8 @@ from medeyes_verl.expert.navigator import Modes
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.sampler import PRESETS
-from medeyes_verl.expert.scripted import ScriptSettings, write_scripted_experts
+from medeyes_verl.expert.script_words import ScriptStyle
+from medeyes_verl.expert.scripted import SCRIPT_PRESETS, ScriptSettings, write_scripted_experts
 from medeyes_verl.expert.store import StoreError, StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
@@ -62,18 +63,27 @@ def script(
     store: Store,
     n: Wanted = 6,
     seed: Seed = 0,
+    preset: Annotated[PresetName, typer.Option(help="paper: sentences; tiny: the quickstart's small policy")] = "paper",
+    style: Annotated[ScriptStyle | None, typer.Option(help="reasoning text; replaces the preset's")] = None,
+    max_gazes: Annotated[int | None, typer.Option(min=1, help="T_max")] = None,
     whole_picture_share: Annotated[
-        float, typer.Option(min=0, max=1, help="share of trajectories that first scan the whole picture")
+        float, typer.Option(min=0, max=1, help="share of trajectories over candidates that first scan the whole image")
     ] = ScriptSettings().whole_picture_share,
 ) -> None:
     """Write scripted experts: over marked candidates (phantom), else a sweep. Resumes where it was stopped."""
-    settings = ScriptSettings(whole_picture_share=whole_picture_share)
+    base = SCRIPT_PRESETS[preset]
+    settings = _changed(base, style=style, max_gazes=max_gazes, whole_picture_share=whole_picture_share)
     with clear_errors(), progress_bar("experts", pq.read_metadata(data).num_rows) as advance:
         counts = write_scripted_experts(data, store, n, seed, settings, advance)
     console.print(
         f"{store}: {counts.trajectories} trajectories for {counts.questions} questions written, "
         f"{counts.known} questions were there already, {counts.shortfall} trajectories short (no more variety)"
     )
+    if counts.different:
+        console.print(
+            f"[yellow]warning:[/] {counts.different} of the questions that were there already were made with other "
+            "settings and are kept as they are; to replace them, give a new --store"
+        )
 
 
 @experts.command(name="build")

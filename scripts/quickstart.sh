@@ -81,7 +81,8 @@ else
     step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids \
         --val-fraction 0.06
     # nothing is marked in VQA-RAD: experts that show the game and the answer, and claim no finding
-    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts"
+    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --preset tiny \
+        --data "$data/train.parquet" --store "$data/experts"
 fi
 step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \
     --val "$data/val.parquet" --output "$model" --minutes "$minutes"

@@ -22,12 +22,12 @@ MAX_CHARACTERS = 600
 """An oracle's own words are cut here, at a sentence's end where there is one."""
 
 SCAN = (
-    "I begin with the whole picture.",
-    "First an overview of the whole picture.",
-    "Let me survey the whole picture first.",
+    "I begin with the whole image.",
+    "First an overview of the whole image.",
+    "Let me survey the whole image first.",
 )
 RESCAN = (
-    "Back to the whole picture, to look for other regions.",
+    "Back to the whole image, to look for other regions.",
     "I widen the view again.",
     "Let me return to the overview.",
 )
@@ -49,7 +49,7 @@ SEEN = ("I see {label} there. ", "That region shows {label}. ")
 UNNAMED = ("That region matters. ", "That region is relevant. ")
 CONCLUDE_SEEN = ("I see {label} in the {place}.", "The {place} shows {label}.")
 CONCLUDE_UNNAMED = ("The region in the {place} settles it.", "What the {place} shows settles it.")
-CONCLUDE_NOTHING = ("I have looked at the picture and can answer.", "That is what I can see; I answer.")
+CONCLUDE_NOTHING = ("I have looked at the image and can answer.", "That is what I can see; I answer.")
 
 _TAG = re.compile(r"<[^<>]*>|[<>]")
 SEEN_FROM = 0.5
@@ -113,10 +113,10 @@ def place_of(box: Box, size: Size) -> str:
     column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     row = "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else ""
     if row and column:
-        return f"{row} {column} of the picture"
+        return f"{row} {column} of the image"
     if row or column:
-        return f"{row or column} part of the picture"
-    return "middle of the picture"
+        return f"{row or column} part of the image"
+    return "middle of the image"
 
 
 def cleaned(words: str) -> str:

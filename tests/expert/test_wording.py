@@ -32,11 +32,11 @@ def finding(confidence: float, label: str | None = None) -> Finding:
 @pytest.mark.parametrize(
     ("box", "place"),
     [
-        (Box(0, 0, 100, 100), "upper left of the picture"),
-        (Box(800, 800, 900, 900), "lower right of the picture"),
-        (Box(400, 0, 500, 100), "upper part of the picture"),
-        (Box(0, 400, 100, 500), "left part of the picture"),
-        (Box(400, 400, 500, 500), "middle of the picture"),
+        (Box(0, 0, 100, 100), "upper left of the image"),
+        (Box(800, 800, 900, 900), "lower right of the image"),
+        (Box(400, 0, 500, 100), "upper part of the image"),
+        (Box(0, 400, 100, 500), "left part of the image"),
+        (Box(400, 400, 500, 500), "middle of the image"),
     ],
 )
 def test_places_are_the_viewers(box: Box, place: str) -> None:
@@ -46,7 +46,7 @@ def test_places_are_the_viewers(box: Box, place: str) -> None:
 def test_nothing_is_said_to_be_seen_that_nobody_saw() -> None:
     rng = random.Random(0)
     for _ in range(50):
-        empty = look_words("sentences", [finding(0.1, "mass")], None, "left part of the picture", None, rng)
+        empty = look_words("sentences", [finding(0.1, "mass")], None, "left part of the image", None, rng)
         assert "mass" not in empty
         assert "othing" in empty
         assert "mass" not in conclusion_words("sentences", [finding(0.1, "mass")], [SIZE], None, rng)
@@ -60,7 +60,7 @@ def test_nothing_is_said_to_be_seen_that_nobody_saw() -> None:
 def test_an_oracles_own_words_are_taken_only_where_it_gave_some() -> None:
     rng = random.Random(0)
     assert scan_words("oracle", (), "The left lung looks denser.", rng) == "The left lung looks denser."
-    assert "whole picture" in scan_words("oracle", (), None, rng)
+    assert "whole image" in scan_words("oracle", (), None, rng)
     assert drill_words("oracle", "Denser still.", rng) == "Denser still."
     assert drill_words("sentences", "Denser still.", rng) != "Denser still."
 
@@ -97,7 +97,7 @@ def test_any_label_can_stand_in_a_turn(label: str) -> None:
     rng = random.Random(0)
     for style in ("sentences", "terse"):
         texts = [
-            look_words(style, [finding(0.9, label)], label, "middle of the picture", None, rng),
+            look_words(style, [finding(0.9, label)], label, "middle of the image", None, rng),
             conclusion_words(style, [finding(0.9, label)], [SIZE], None, rng),
         ]
         for text in texts:
