@@ -28,38 +28,56 @@ def main() -> None:
 
 @app.command()
 def doctor(
-    data: Annotated[list[Path] | None, typer.Option(help="a prepared table to check; may be given again")] = None,
-    model: Annotated[str | None, typer.Option(help="a model folder to check")] = None,
-    fix: Annotated[bool, typer.Option(help="first mend what can be mended in a CPU environment")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="with --recipe: Hydra overrides, as main_ppo takes them")
+    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="a table to check; may be given again")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="recipe to check tables and experts against: qwen2_5_vl_3b,recommended")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="a model folder to check; makes the token budget exact")] = None,
+    experts: Annotated[Path | None, typer.Option(help="trajectory store; by default experts/ beside the table")] = None,
+    fix: Annotated[bool, typer.Option(help="first fix what can be fixed in a CPU environment")] = False,
 ) -> None:
-    """Check versions, the plugin here and in a Ray worker, torchvision, vLLM, and a model and tables if given."""
+    """Check versions, the plugin here and in a Ray worker, torchvision, vLLM, and model, tables and recipe if given.
+
+    With --data and --recipe the stored experts are played by the recipe's rules, to see whether they teach anything.
+    """
     from medeyes_verl.doctor import inputs
     from medeyes_verl.doctor.installation import installation
+    from medeyes_verl.doctor.model import model as model_findings
     from medeyes_verl.doctor.plugin import plugin
     from medeyes_verl.environment import repair
 
+    if overrides and recipe is None:
+        raise typer.BadParameter(f"{' '.join(overrides)}: overrides need --recipe")
     if fix:
         for done in repair():
-            console.print(f"[cyan]mended[/] {escape(done)}", highlight=False)
-    sick = _show(installation()) + _show(plugin())
+            console.print(f"[cyan]fixed[/] {escape(done)}", highlight=False)
+    failed = _show(installation()) + _show(plugin())
     if model is not None:
-        sick += _show(inputs.model(model))
+        failed += _show(model_findings(model))
     for table in data or []:
-        sick += _show(inputs.table(table))
-    console.print(f"doctor: {sick} things to mend" if sick else "doctor: all is well")
-    raise typer.Exit(1 if sick else 0)
+        if recipe is None:
+            failed += _show(inputs.table(table, experts))
+        else:
+            failed += _show(inputs.table_under_recipe(table, recipe, model, experts, overrides or []))
+    if recipe is not None and not data:
+        failed += _show(inputs.recipe_alone(recipe, model, experts, overrides or []))
+    console.print(f"doctor: {failed} checks failed" if failed else "doctor: all checks passed")
+    raise typer.Exit(1 if failed else 0)
 
 
 def _show(findings: Iterable[Finding]) -> int:
-    """Print each finding as it is made; returns how many are not well."""
-    sick = 0
+    """Print each finding as it is made; returns how many failed."""
+    failed = 0
     for finding in findings:
-        mark = "[green]ok  [/]" if finding.healthy else "[red]BAD [/]"
-        console.print(f"{mark}{escape(finding.subject)}: {escape(finding.seen)}", highlight=False)
-        if not finding.healthy:
-            sick += 1
-            console.print(f"      {escape(finding.remedy)}", highlight=False, style="yellow")
-    return sick
+        mark = "[green]passed[/]" if finding.passed else "[red]FAILED[/]"
+        console.print(f"{mark} {escape(finding.subject)}: {escape(finding.seen)}", highlight=False)
+        if not finding.passed:
+            failed += 1
+            console.print(f"       {escape(finding.remedy)}", highlight=False, style="yellow")
+    return failed
 
 
 if __name__ == "__main__":

@@ -1,101 +1,50 @@
-"""Findings about a model folder and prepared tables: the mistakes that otherwise show minutes into a run."""
+"""Findings about what a user names: tables, a recipe, a model, a store of experts."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
-
+from medeyes_verl.doctor import experts
 from medeyes_verl.doctor.check import Finding
-from medeyes_verl.expert.store import StoreError, TrajectoryStore
-from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.doctor.recipe import composed
+from medeyes_verl.doctor.table import Table
+from medeyes_verl.evaluation.tokens import load_tokens
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
-EXAMPLES_SHOWN = 3
-REBUILD = "prepare the table again with data_preprocess/"
+
+def table(path: Path, store: Path | None = None) -> Iterator[Finding]:
+    """Check a table by itself; its experts are looked up in `store`, by default the folder beside it."""
+    checked = Table(path, path.parent)
+    yield from checked.findings()
+    if checked.expert_ids:
+        yield from experts.stored(checked, store or path.parent / "experts")
 
 
-def model(folder: str) -> Iterator[Finding]:
-    """The processor loads and its chat template has a place for a picture in a user turn."""
-    from transformers import AutoProcessor
-
-    from medeyes_verl.gaze.conversation import Conversation
-
-    subject = f"{folder}: processor"
-    try:
-        processor = AutoProcessor.from_pretrained(folder)
-    except Exception as error:
-        yield Finding(subject, False, f"{type(error).__name__}: {error}", "give the folder of a vision-language model")
+def table_under_recipe(
+    path: Path, recipe: str, model: str | None, store: Path | None, overrides: Sequence[str]
+) -> Iterator[Finding]:
+    """Check a table as a run of the recipe would use it, and play its experts by the recipe's rules."""
+    plan, finding = composed(recipe, path.parent, model, store, overrides)
+    yield finding
+    if plan is None:
+        yield from table(path, store)
         return
-    has_pictures = getattr(processor, "image_processor", None) is not None
-    yield Finding(subject, has_pictures, type(processor).__name__, "a vision-language model is needed")
-    subject = f"{folder}: chat template shows pictures between turns"
+    checked = Table(path, plan.episode.image_root)
+    yield from checked.findings()
+    yield from experts.taught(checked, plan, _tokens(model))
+
+
+def recipe_alone(recipe: str, model: str | None, store: Path | None, overrides: Sequence[str]) -> Iterator[Finding]:
+    """Check that a recipe composes, and its settings."""
+    yield composed(recipe, None, model, store, overrides)[1]
+
+
+def _tokens(model: str | None) -> PolicyTokens | None:
+    """The model's tokens; None without a model, or with one that does not load, which is a finding of its own."""
+    if model is None:
+        return None
     try:
-        messages = [{"role": "user", "content": "question"}]
-        Conversation(processor, messages, views=[], response_length=1)
-    except Exception as error:
-        yield Finding(subject, False, str(error), "set a ChatML-like chat_template in the model's processor")
-        return
-    yield Finding(subject, True, "yes")
-
-
-def table(path: Path) -> Iterator[Finding]:
-    """Columns, pictures and expert ids of a prepared table; experts are looked up in the folder beside it."""
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except Exception as error:
-        yield Finding(f"{path}: readable", False, f"{type(error).__name__}: {error}", REBUILD)
-        return
-    yield Finding(f"{path}: rows", bool(rows), str(len(rows)), REBUILD)
-    places = [_name(i, row) for i, row in enumerate(rows) if _places(row) != len(row.get("images") or [])]
-    yield _none(f"{path}: <image> places equal pictures", places, "rows", REBUILD)
-    broken = _unreadable(rows, path.parent)
-    yield _none(f"{path}: pictures can be read", broken, "pictures", "put them where the table says")
-    unanswered = [_name(i, row) for i, row in enumerate(rows) if not row["reward_model"]["ground_truth"].strip()]
-    yield _none(f"{path}: every row has an answer", unanswered, "rows", REBUILD)
-    experts = [row["extra_info"].get("expert_id") for row in rows]
-    if any(experts):
-        split = {row["extra_info"]["split"] for row in rows}
-        yield Finding(
-            f"{path}: experts only in training rows", split == {"train"}, f"split {', '.join(sorted(split))}", REBUILD
-        )
-        yield _experts_found(path, [expert for expert in experts if expert])
-
-
-def _places(row: dict[str, Any]) -> int:
-    return sum(message["content"].count("<image>") for message in row["prompt"])
-
-
-def _unreadable(rows: list[dict[str, Any]], folder: Path) -> list[str]:
-    """One line for each distinct picture that cannot be opened; relative paths start from the table's folder.
-
-    Pictures kept in the table have no file to check.
-    """
-    broken = []
-    for path in dict.fromkeys(path for row in rows for path in row["images"] if isinstance(path, str)):
-        try:
-            open_picture(folder / path)
-        except ValueError as error:
-            broken.append(str(error))
-    return broken
-
-
-def _experts_found(path: Path, expert_ids: list[str]) -> Finding:
-    store_path = path.parent / "experts"
-    subject = f"{store_path}: has the experts of {path.name}"
-    remedy = f"make them: medeyes-verl experts script --data {path} --store {store_path}"
-    try:
-        store = TrajectoryStore(store_path)
-    except StoreError as error:
-        return Finding(subject, False, str(error), remedy)
-    absent = [expert_id for expert_id in expert_ids if not store.get(expert_id)]
-    return _none(subject, absent, "questions", remedy)
-
-
-def _none(subject: str, wrong: list[str], noun: str, remedy: str) -> Finding:
-    if not wrong:
-        return Finding(subject, True, "yes")
-    return Finding(subject, False, f"{len(wrong)} {noun} not: {'; '.join(wrong[:EXAMPLES_SHOWN])}", remedy)
-
-
-def _name(i: int, row: dict[str, Any]) -> str:
-    return f"row {i} ({row['extra_info'].get('id')})"
+        return load_tokens(model)
+    except ValueError:
+        return None

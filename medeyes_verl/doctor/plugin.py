@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from medeyes_verl.doctor.check import Finding
 
-SEE_ERROR = "mend the error shown; VERL_USE_EXTERNAL_PLUGINS must not exclude medeyes_verl"
+SEE_ERROR = "fix the error shown; VERL_USE_EXTERNAL_PLUGINS must not exclude medeyes_verl"
 
 
 def plugin() -> Iterator[Finding]:

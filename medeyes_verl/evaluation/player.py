@@ -48,7 +48,7 @@ async def play_texts(row: Row, recipe: Recipe, texts: Iterable[str], source: str
     Raises ValueError when a picture cannot be used.
     """
     episode = _episode(row, recipe)
-    turns, _ = await _play(episode, ScriptedWriter(texts))
+    turns, _ = await play_episode(episode, ScriptedWriter(texts))
     return _logged(Asked(row, 0), episode, recipe, turns, model=source, stream=stream, tokens=0, seconds=0.0)
 
 
@@ -67,7 +67,7 @@ class Player:
         """One episode. Raises EndpointError; ValueError when a picture of the row cannot be used."""
         episode, writer = await asyncio.to_thread(self._prepare, asked)
         started = time.perf_counter()
-        turns, error = await _play(episode, writer)
+        turns, error = await play_episode(episode, writer)
         return _logged(
             asked,
             episode,
@@ -122,8 +122,13 @@ async def play_all(
                 await worker
 
 
-async def _play(episode: Episode, writer: Writer) -> tuple[list[tuple[str, str | None, bool]], str | None]:
-    """Until the episode is over: its turns as (text, observation, was there a crop), and why it was broken off."""
+async def play_episode(
+    episode: Episode, writer: Writer, in_thread: bool = True
+) -> tuple[list[tuple[str, str | None, bool]], str | None]:
+    """Until the episode is over: its turns as (text, observation, was there a crop), and why it was broken off.
+
+    `in_thread`: turns are replied to in a thread, so that other episodes need not wait for crops.
+    """
     turns: list[tuple[str, str | None, bool]] = []
 
     def reply(text: str) -> None:
@@ -137,7 +142,10 @@ async def _play(episode: Episode, writer: Writer) -> tuple[list[tuple[str, str |
     try:
         while not episode.over:
             text = await writer.write()
-            await asyncio.to_thread(reply, text)  # cropping and encoding take milliseconds that others need not wait
+            if in_thread:
+                await asyncio.to_thread(reply, text)  # cropping and encoding take milliseconds
+            else:
+                reply(text)
         return turns, None
     except OutOfTokensError:
         episode.truncate()

@@ -62,6 +62,11 @@ class TokenLedger:
         self.differing: int | None = None
 
     @property
+    def prompt_length(self) -> int:
+        """Tokens of the prompt, its images included."""
+        return len(self._conversation.prompt_ids)
+
+    @property
     def room(self) -> int:
         return self._conversation.room
 

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from medeyes_verl.evaluation.client import ChatClient
-from medeyes_verl.evaluation.tokens import Ledger, Message
+from medeyes_verl.evaluation.client import ChatClient, Reply
+from medeyes_verl.evaluation.tokens import Ledger, Message, TokenLedger
 from medeyes_verl.gaze.episode import Observation
 from medeyes_verl.gaze.grammar import STOP_STRINGS
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
 
 
 class OutOfTokensError(Exception):
@@ -143,6 +144,28 @@ class ScriptedWriter:
 
     def observe(self, observation: Observation) -> None:
         pass
+
+
+class BudgetedWriter:
+    """Turns that were written before, under the token budget of training: what does not fit is cut off."""
+
+    def __init__(self, turns: Iterable[str], tokens: PolicyTokens, ledger: TokenLedger) -> None:
+        self._turns = iter(turns)
+        self._tokens = tokens
+        self._ledger = ledger
+        self.tokens = 0
+
+    async def write(self) -> str:
+        text = next(self._turns, None)
+        if text is None or self._ledger.room < 1:
+            raise OutOfTokensError
+        ids = tuple(self._tokens.encode(text)[: self._ledger.room])
+        self.tokens += len(ids)
+        return self._ledger.take(Reply(text, ids, None, 0, len(ids)))
+
+    def observe(self, observation: Observation) -> None:
+        if not self._ledger.observe(observation):
+            raise OutOfTokensError
 
 
 def chat_messages(messages: Sequence[Message], views: Sequence[Image.Image]) -> list[dict[str, Any]]:

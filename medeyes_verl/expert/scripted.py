@@ -18,6 +18,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from medeyes_verl.expert.framing import GRID_FRAMING, Framing
@@ -168,17 +169,13 @@ def _answered(question: Question, steps: list[ExpertStep], conclusion: str, sour
 
 
 def _tiles(size: Size, most: int) -> list[Box]:
-    """The image cut into `most` × `most` parts; fewer where they would be too small, more where they would be slivers."""
+    """The image cut into `most` × `most` parts; fewer where too small, more where they would be slivers."""
     columns, rows = (min(most, max(1, side // SMALLEST_TILE)) for side in size)
     columns = max(columns, math.ceil(size.width * rows / (LONGEST_TILE * size.height)))
     rows = max(rows, math.ceil(size.height * columns / (LONGEST_TILE * size.width)))
     across = [round(size.width * column / columns) for column in range(columns + 1)]
     down = [round(size.height * row / rows) for row in range(rows + 1)]
-    return [
-        Box(x1, y1, x2, y2)
-        for y1, y2 in zip(down, down[1:], strict=False)
-        for x1, x2 in zip(across, across[1:], strict=False)
-    ]
+    return [Box(x1, y1, x2, y2) for y1, y2 in pairwise(down) for x1, x2 in pairwise(across)]
 
 
 def _fits_a_gaze(size: Size) -> bool:

@@ -1,4 +1,4 @@
-"""The command as a person runs it: well when all is well, and plain about a plugin broken on purpose."""
+"""The command as a person runs it: it passes here, and is plain about a plugin broken on purpose."""
 
 import os
 import subprocess
@@ -21,16 +21,16 @@ def doctor(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     )
 
 
-def test_all_is_well_here() -> None:
+def test_all_checks_pass_here() -> None:
     done = doctor()
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == "doctor: all is well"
+    assert done.stdout.splitlines()[-1] == "doctor: all checks passed"
 
 
 def test_a_plugin_that_verl_was_told_to_leave_out_is_found() -> None:
     done = doctor(VERL_USE_EXTERNAL_PLUGINS="none")
     assert done.returncode == 1
-    assert "BAD veRL knows every part, in a Ray worker" in done.stdout
+    assert "FAILED veRL knows every part, in a Ray worker" in done.stdout
     assert "VERL_USE_EXTERNAL_PLUGINS must not exclude medeyes_verl" in done.stdout
 
 

@@ -1,0 +1,124 @@
+"""Stored experts played as a recipe's run would play them: its episode, its token budget, its reward."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from medeyes_verl.data.row import prompt_messages
+from medeyes_verl.doctor.images import SizeOnlyImage
+from medeyes_verl.doctor.recipe import Plan
+from medeyes_verl.doctor.table import ExpertRow
+from medeyes_verl.evaluation.player import play_episode
+from medeyes_verl.evaluation.tokens import Message, TokenLedger
+from medeyes_verl.evaluation.writers import BudgetedWriter, ScriptedWriter, Writer
+from medeyes_verl.expert.replay import OffPolicySource, choose_off_policy
+from medeyes_verl.expert.store import TrajectoryStore
+from medeyes_verl.expert.trajectory import Trajectory, turn_texts
+from medeyes_verl.gaze.episode import Episode
+from medeyes_verl.gaze.geometry import Size
+from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.gaze.prompt import system_prompt
+from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.reward.compose import RewardParts, reward
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One expert of one question."""
+
+    group: str
+    record: EpisodeRecord
+    parts: RewardParts
+    labelled_correct: bool
+
+
+@dataclass(slots=True)
+class Plays:
+    """What playing the experts of some questions gave."""
+
+    questions: int = 0
+    played: list[Played] = field(default_factory=list)
+    wrong_left_out: int = 0
+    """Trajectories whose label is incorrect, which the recipe does not replay."""
+    unusable: Counter[str] = field(default_factory=Counter)
+    """Trajectories that cannot be written as turns, or that the store cannot give, by reason."""
+    longest_prompt: int | None = None
+    """Tokens; None where no processor was given."""
+
+    @property
+    def finishes(self) -> Counter[str]:
+        return Counter(each.record.finish for each in self.played)
+
+    @property
+    def faults(self) -> Counter[str]:
+        return Counter(fault.value for each in self.played for fault in each.record.faults)
+
+
+def play_experts(rows: Sequence[ExpertRow], store: TrajectoryStore, plan: Plan, tokens: PolicyTokens | None) -> Plays:
+    """Play the trajectories that the first step of a run would replay for these rows."""
+    return asyncio.run(_play_all(rows, store, plan, tokens))
+
+
+async def _play_all(
+    rows: Sequence[ExpertRow], store: TrajectoryStore, plan: Plan, tokens: PolicyTokens | None
+) -> Plays:
+    plays = Plays()
+    rules = plan.episode.rules if tokens is None else tokens.rules(plan.episode.rules)
+    order = cast(OffPolicySource, plan.rollout.off_policy_source)
+    for number, row in enumerate(rows):
+        plays.questions += 1
+        try:
+            stored = store.get(row.expert_id)
+        except ValueError as error:
+            plays.unusable[str(error)] += 1
+            continue
+        usable = [each for each in stored if each.correct or plan.rollout.keep_wrong_experts]
+        plays.wrong_left_out += len(stored) - len(usable)
+        for trajectory in choose_off_policy(order, usable, (), plan.rollout.n_expert, 0):
+            try:
+                # a row that a mixture repeats is a group of its own
+                plays.played.append(await _play(f"{number}", row, trajectory, rules, plan, tokens, plays))
+            except ValueError as error:
+                plays.unusable[str(error)] += 1
+    return plays
+
+
+async def _play(
+    group: str,
+    row: ExpertRow,
+    trajectory: Trajectory,
+    rules: EpisodeSettings,
+    plan: Plan,
+    tokens: PolicyTokens | None,
+    plays: Plays,
+) -> Played:
+    texts = turn_texts(trajectory, rules, row.sizes)
+    episode = Episode([SizeOnlyImage(size) for size in row.sizes], rules)
+    writer: Writer = ScriptedWriter(texts)
+    if tokens is not None:
+        ledger = TokenLedger(tokens, _messages(row, episode, rules, plan), episode.views, plan.episode.response_length)
+        plays.longest_prompt = max(plays.longest_prompt or 0, ledger.prompt_length)
+        writer = BudgetedWriter(texts, tokens, ledger)
+    await play_episode(episode, writer, in_thread=False)  # there are no pixels to cut
+    record, extra = episode.record, row.row["extra_info"]
+    parts = reward(
+        record,
+        row.row["reward_model"]["ground_truth"],
+        extra["question_type"],
+        tuple(extra.get("options") or ()),
+        plan.episode.reward,
+    )
+    return Played(group, record, parts, trajectory.correct)
+
+
+def _messages(row: ExpertRow, episode: Episode, rules: EpisodeSettings, plan: Plan) -> list[Message]:
+    messages: list[Message] = list(prompt_messages(row.row))
+    if plan.episode.system_prompt:
+        views = [Size(*view.size) for view in episode.views]
+        messages.insert(0, {"role": "system", "content": system_prompt(rules, views)})
+    return messages
