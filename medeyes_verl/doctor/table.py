@@ -61,10 +61,11 @@ class Completion:
     added: tuple[str, ...] = ()
 
 
-Complete = Callable[[Mapping[str, Any]], Completion]
+Complete = Callable[[int, Mapping[str, Any]], Completion]
+"""From a row's number and the row. An exception means that the trainer refuses the row, with these words."""
 
 
-def as_it_is(row: Mapping[str, Any]) -> Completion:
+def as_it_is(number: int, row: Mapping[str, Any]) -> Completion:
     """No key is added when a table is loaded."""
     return Completion(row)
 
@@ -110,11 +111,11 @@ class Table:
             row: Mapping[str, Any] = given
             refused: str | None = None
             try:
-                completion = self.complete(given)
+                completion = self.complete(number, given)
                 row = completion.row
                 for key in completion.added:
                     added[key] = added.get(key, 0) + 1
-            except ValueError as error:  # the trainer would refuse it with these words
+            except Exception as error:  # whatever it is, the trainer would meet it too
                 refused = str(error)
             cells = row["images"] if isinstance(row.get("images"), list) else []
             sizes = [images.size(cell, name) for cell in cells]

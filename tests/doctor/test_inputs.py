@@ -186,7 +186,7 @@ def test_beyond_a_limit_only_headers_are_read_and_that_is_said(
 def test_keys_that_are_completed_at_load_are_counted(damage: Damage, failed: Failed) -> None:
     """A table made for stock veRL: what the trainer would add is said; the rest is checked as the trainer sees it."""
 
-    def complete(row: Mapping[str, Any]) -> Completion:
+    def complete(number: int, row: Mapping[str, Any]) -> Completion:
         return Completion({**row, "extra_info": {**row["extra_info"], "question_type": "open"}}, ("question_type",))
 
     path = damage(without_extra("question_type"))
@@ -194,7 +194,7 @@ def test_keys_that_are_completed_at_load_are_counted(damage: Damage, failed: Fai
     assert failed(findings) == []
     assert any("question_type inferred in 4 rows" in each.seen for each in findings)
 
-    def refuse(row: Mapping[str, Any]) -> Completion:
+    def refuse(number: int, row: Mapping[str, Any]) -> Completion:
         raise ValueError("it is of a kind that nothing can complete")
 
     (finding, *_) = failed(Table(damage(extra(0, split="train")), path.parent, refuse).findings())
