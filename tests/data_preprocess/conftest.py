@@ -71,7 +71,7 @@ def assert_healthy() -> Callable[[Path], None]:
     """`assert_healthy(file)`: what `medeyes-verl doctor --data` looks at is in order."""
 
     def look(path: Path) -> None:
-        assert [finding for finding in table(path) if not finding.healthy] == []
+        assert [finding for finding in table(path) if not finding.passed] == []
 
     return look
 

@@ -18,8 +18,9 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """Four training rows and two experts of each, in the tiny policy's frame."""
+    """Four training rows and two experts of each, in the tiny policy's frame, and a validation row."""
     path = tmp_path / "train.parquet"
+    write_rows(tmp_path / "val.parquet", [make_phantom_row(PhantomSettings(), "val", 0, tmp_path)])
     write_rows(path, (make_phantom_row(PhantomSettings(), "train", i, tmp_path) for i in range(4)))
     write_scripted_experts(path, tmp_path / "experts", n=2, settings=SCRIPT_PRESETS["tiny"])
     return path
