@@ -1,5 +1,7 @@
 """`medeyes-verl`: the project's command line."""
 
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -8,21 +10,33 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from medeyes_verl import cli_evaluate, cli_report
+from medeyes_verl import __version__, cli_evaluate, cli_report, cli_train
 from medeyes_verl.cli_experts import experts
 from medeyes_verl.cli_prepare import prepare
 from medeyes_verl.doctor.check import Finding
+from medeyes_verl.extras import Commands
 
-app = typer.Typer(no_args_is_help=True, help="MedEyes for veRL.", pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="MedEyes for veRL.", pretty_exceptions_enable=False)
 app.add_typer(prepare, name="prepare")
 app.add_typer(experts, name="experts")
 cli_evaluate.add_commands(app)
+cli_train.add_commands(app)
 cli_report.add_commands(app)
 console = Console()
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"medeyes-verl {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
     """MedEyes for veRL."""
 
 
@@ -37,7 +51,7 @@ def doctor(
     ] = None,
     model: Annotated[str | None, typer.Option(help="a model folder to check; makes the token budget exact")] = None,
     experts: Annotated[Path | None, typer.Option(help="trajectory store; by default experts/ beside the table")] = None,
-    fix: Annotated[bool, typer.Option(help="first fix what can be fixed in a CPU environment")] = False,
+    fix: Annotated[bool, typer.Option(help="first repair what can be repaired in a CPU environment")] = False,
 ) -> None:
     """Check versions, the plugin here and in a Ray worker, torchvision, vLLM, and model, tables and recipe if given.
 
@@ -47,13 +61,11 @@ def doctor(
     from medeyes_verl.doctor.installation import installation
     from medeyes_verl.doctor.model import model as model_findings
     from medeyes_verl.doctor.plugin import plugin
-    from medeyes_verl.environment import repair
 
     if overrides and recipe is None:
         raise typer.BadParameter(f"{' '.join(overrides)}: overrides need --recipe")
     if fix:
-        for done in repair():
-            console.print(f"[cyan]fixed[/] {escape(done)}", highlight=False)
+        _repair()
     failed = _show(installation()) + _show(plugin())
     if model is not None:
         failed += _show(model_findings(model))
@@ -66,6 +78,22 @@ def doctor(
         failed += _show(inputs.recipe_alone(recipe, model, experts, overrides or []))
     console.print(f"doctor: {failed} checks failed" if failed else "doctor: all checks passed")
     raise typer.Exit(1 if failed else 0)
+
+
+def _repair() -> None:
+    """Repair the environment, then let a fresh process check it: this one still sees what was installed before."""
+    from medeyes_verl.environment import RepairError, repair
+
+    try:
+        repaired = repair()
+    except RepairError as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from error
+    for done in repaired:
+        console.print(f"[cyan]repaired[/] {escape(done)}", highlight=False)
+    if repaired:
+        arguments = [argument for argument in sys.argv[1:] if argument != "--fix"]
+        raise typer.Exit(subprocess.run([sys.executable, "-m", "medeyes_verl.cli", *arguments], check=False).returncode)
 
 
 def _show(findings: Iterable[Finding]) -> int:

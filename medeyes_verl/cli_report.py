@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from medeyes_verl.data.row import read_rows
+from medeyes_verl.extras import require
 
 console = Console()
 
@@ -67,6 +68,9 @@ def demo(
     from medeyes_verl.evaluation.demo import open_stage, read_picture
     from medeyes_verl.evaluation.recipe import read_recipe
     from medeyes_verl.evaluation.run_folder import validation_table
+
+    if web:
+        require("starlette")
 
     async def run() -> None:
         key = os.environ.get("MEDEYES_API_KEY")

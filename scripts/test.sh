@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # Makes or reuses the environment and runs the tests: bash scripts/test.sh [pytest arguments]
-# Without arguments: style, types, layering, and every test. `-m "not ray and not e2e"` leaves out the long ones.
+# Without arguments: style, types, layering, requirements, the package, and every test.
+# `-m "not ray and not e2e"` leaves out the long ones.
 set -uo pipefail
 source "$(dirname "$0")/environment.sh"
 cd "$ROOT"
 prepare_environment
+mkdir -p outputs
 if [ $# -eq 0 ]; then
-    say 'style, types, layering'
+    say 'style, types, layering, requirements, package'
     "$PYTHON_BIN" -m ruff check . && "$PYTHON_BIN" -m ruff format --check . || fail 'style' 'see above' 'ruff check --fix; ruff format'
-    "$PYTHON_BIN" -m mypy || fail 'types' 'see above' 'mend the types'
+    "$PYTHON_BIN" -m mypy || fail 'types' 'see above' 'fix the types'
     "$VENV/bin/lint-imports" || fail 'layering' 'see above' 'see the contracts in pyproject.toml'
+    "$PYTHON_BIN" -m deptry . || fail 'requirements' 'see above' \
+        'declare in pyproject.toml what is imported, and remove what is not'
+    rm -rf outputs/dist
+    { "$PYTHON_BIN" -m build --outdir outputs/dist . >outputs/build.log 2>&1 &&
+        "$PYTHON_BIN" -m twine check --strict outputs/dist/*; } || fail 'package' 'see above and outputs/build.log' \
+        'fix pyproject.toml, setup.py or README.md'
 fi
 say 'tests'
 OMP_NUM_THREADS=1 exec "$PYTHON_BIN" -m pytest "$@"

@@ -89,7 +89,7 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
             "warm-up",
             policy(folder) / "config.json",
             (
-                *(python, str(root / "scripts" / "make_tiny_policy.py"), "--data", str(mixed)),
+                *(python, "-m", "medeyes_verl.cli", "tiny-policy", "--data", str(mixed)),
                 *("--experts", str(joined), "--output", str(policy(folder)), "--wrong-answers"),
                 *("--going-on", str(size.going_on)),
                 *("--val", str(folder / SEARCH / "val.parquet")),

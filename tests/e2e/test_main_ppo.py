@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
         [*own, "--data", data / "train.parquet", "--store", data / "experts"],
         # long enough to be right now and then
         [
-            *(sys.executable, "scripts/make_tiny_policy.py", "--data", data / "train.parquet"),
+            *(sys.executable, "-m", "medeyes_verl.cli", "tiny-policy", "--data", data / "train.parquet"),
             *("--experts", data / "experts", "--output", model, "--minutes", "10", "--steps", "150"),
         ],
     ):

@@ -43,7 +43,7 @@ def test_validation_and_evaluation_agree(tmp_path: Path) -> None:
     run("-m", "medeyes_verl.cli", "experts", "script", *experts)
     warm_up = ("--minutes", "10", "--steps", "150")  # enough to write turns, with answers right and wrong
     policy = ("--data", data / "train.parquet", "--experts", data / "experts", "--output", model, *warm_up)
-    run("scripts/make_tiny_policy.py", *policy)
+    run("-m", "medeyes_verl.cli", "tiny-policy", *policy)
     run(
         *("-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny", f"medeyes.data={data}", f"medeyes.model={model}"),
         *(f"medeyes.output={tmp_path}", f"hydra.run.dir={tmp_path / 'hydra'}"),

@@ -60,6 +60,11 @@ def read_runs(paths: Sequence[Path], experts: Path | None = None) -> list[Run]:
     return [_read_run(path, name, store, len(paths) > 1) for path, name in zip(paths, names, strict=True)]
 
 
+def metrics_logs(run: Path) -> list[Path]:
+    """Logs of metrics in a run's folder, by path."""
+    return [log for log in _logs(run) if _kind(log) == "metrics"]
+
+
 def _read_run(path: Path, name: str, experts: TrajectoryStore | None, several: bool) -> Run:
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name the output folder of a run")
