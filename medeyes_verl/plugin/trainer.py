@@ -33,6 +33,7 @@ from medeyes_verl.plugin.inventory import require_everything
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
 from medeyes_verl.plugin.objective import dual_stream_ppo_loss, dual_stream_settings
 from medeyes_verl.plugin.replay_actor import make_replay, successes
+from medeyes_verl.plugin.run_files import keep_run_files
 from medeyes_verl.plugin.settings import replay_settings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
 from medeyes_verl.plugin.validation_figures import kept_rows, record_validation
@@ -55,6 +56,7 @@ class DualStreamMixin(_Base):
 
     def __init__(self, config: DictConfig) -> None:
         require_everything()
+        keep_run_files(config)
         rollout = rollout_settings(config)
         self.dual_stream = dual_stream_settings(config.algorithm)
         self.replay = make_replay(replay_settings(rollout)) if rollout.off_policy_source != "experts" else None
