@@ -27,7 +27,8 @@ from medeyes_verl.gaze.geometry import Box, Size
 
 VIEW = PixelBounds(56 * 56, 280 * 280)
 """A picture of 1120 × 1120 is shown as 280 × 280: a quarter."""
-FAST = HttpSettings("", timeout=2.0, retries=3, backoff=0.001, max_backoff=0.02)
+FAST = HttpSettings("", timeout=60.0, retries=3, backoff=0.001, max_backoff=0.02)
+"""Short pauses; but a timeout that no loaded machine reaches, where a test counts requests."""
 
 
 @pytest.fixture
@@ -196,15 +197,16 @@ def test_faults_of_the_moment_are_asked_again(serve: type, reply: type, question
 
 
 def test_a_server_that_hangs_is_left_after_the_timeout(serve: type, reply: type, question: Question) -> None:
+    """It says nothing until the client goes, so that the call ends at all only because the client went."""
     start = time.monotonic()
-    located, _ = ask(
+    located, server = ask(
         serve,
         lambda _, number: reply(hang=number == 0, body=chat(LOCATED)),
         lambda oracle: oracle.locate(question, ()),
-        timeout=0.2,
+        timeout=2.0,
     )
-    assert len(located.candidates) == 1
-    assert time.monotonic() - start < 1.5
+    assert (len(located.candidates), len(server.requests)) == (1, 2)
+    assert 2.0 <= time.monotonic() - start < FAST.timeout
 
 
 def test_half_a_body_is_asked_for_again(serve: type, reply: type, question: Question) -> None:
@@ -237,11 +239,11 @@ def test_a_server_asks_for_patience(serve: type, reply: type, question: Question
     start = time.monotonic()
     ask(
         serve,
-        lambda _, number: reply(429, headers="retry-after: 1\r\n") if number == 0 else reply(body=chat(LOCATED)),
+        lambda _, number: reply(429, headers="retry-after: 600\r\n") if number == 0 else reply(body=chat(LOCATED)),
         lambda oracle: oracle.locate(question, ()),
         max_backoff=0.3,
     )
-    assert 0.3 <= time.monotonic() - start < 1.5
+    assert 0.3 <= time.monotonic() - start < 60  # what it asks for, bounded by max_backoff
 
 
 def test_half_json_is_saved_or_asked_for_again(serve: type, reply: type, question: Question) -> None:
@@ -308,7 +310,7 @@ def test_concurrency_is_bounded(serve: type, reply: type, question: Question) ->
     async def many(oracle: EndpointOracle) -> None:
         await asyncio.gather(*(oracle.locate(question, ()) for _ in range(30)))
 
-    _, server = ask(serve, lambda *_: reply(body=chat(LOCATED), delay=0.01), many, concurrency=4)
+    _, server = ask(serve, lambda *_: reply(body=chat(LOCATED), delay=0.1), many, concurrency=4)
     assert server.most_busy == 4
 
 
@@ -368,17 +370,26 @@ def test_the_key_travels_in_the_header_and_nowhere_else(
 def test_a_build_over_a_bad_server_is_resumed_without_asking_again(
     serve: type, reply: type, question: Question, tmp_path: Path
 ) -> None:
-    """Every fourth request fails, the budget ends in the middle; the second build asks only what is left."""
+    """Every fourth question put to it fails twice, the budget ends in the middle; the second build asks what is left.
+
+    Faults belong to what is asked, not to a count of all requests, which one unlucky request could meet at each of
+    its tries: none fails more often than the client tries again, in whatever order requests arrive.
+    """
     said = {"locate": LOCATED, "assess": SEEN, "answer": ANSWERED}
     asked = [replace(question, expert_id=f"q{number}", text=f"Is there a mass, {number}?") for number in range(6)]
     settings = SamplerSettings(n=2)
 
     answered: list[str] = []
+    faults_left: dict[str, int] = {}
+    faults = 2
+    assert faults < FAST.retries
 
-    def behave(request: dict[str, Any], number: int) -> Any:
-        if number % 4 == 3:
+    def behave(request: dict[str, Any], _: int) -> Any:
+        content = json.dumps(request["messages"])
+        if faults_left.setdefault(content, faults if len(faults_left) % 4 == 3 else 0):
+            faults_left[content] -= 1
             return reply(500)
-        answered.append(json.dumps(request["messages"]))
+        answered.append(content)
         return reply(body=chat(said[kind(request)]))
 
     async def run(**changes: Any) -> tuple[Any, Any]:
@@ -401,6 +412,7 @@ def test_a_build_over_a_bad_server_is_resumed_without_asking_again(
     third, server = asyncio.run(run())
     assert (third.known, server.requests) == (6, [])
     assert len(answered) == len(set(answered)) > 12
+    assert set(faults_left.values()) == {0}  # every fault was met and overcome
 
 
 def test_an_answer_in_another_language_is_labelled_wrong(serve: type, reply: type, question: Question) -> None:
