@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from medeyes_verl.evaluation.destination import destination_of
+
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses that may pass."""
 CLOSED_DOOR = frozenset({401, 403, 404, 405})
@@ -63,12 +65,14 @@ class ChatClient:
 
     Each connection is a client of its own: the pool of one client looks at all its connections, their sockets
     included, at both ends of every request, which with 64 of them is more work than the request.
+    Raises ValueError where `base_url` is no URL of an endpoint.
     """
 
     def __init__(
         self, base_url: str, api_key: str | None = None, patience: Patience | None = None, connections: int = 64
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self.destination = destination_of(base_url)
         self._patience = patience or Patience()
         certificates = httpx.create_ssl_context()  # read once for all
         self._clients = [
@@ -76,6 +80,8 @@ class ChatClient:
                 headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
                 timeout=httpx.Timeout(self._patience.timeout_s, connect=30.0),
                 verify=certificates,
+                proxy=self.destination.proxy,
+                trust_env=False,  # the destination has read the environment's proxies
             )
             for _ in range(connections)
         ]

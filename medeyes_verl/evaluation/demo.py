@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from medeyes_verl.data.dicom import dicom_as_png, is_dicom
 from medeyes_verl.evaluation.client import ChatClient
+from medeyes_verl.evaluation.destination import IN_THIS_PROCESS, Destination
 from medeyes_verl.evaluation.local import LocalPolicy, LocalWriter
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.run_folder import policy_and_recipe
@@ -59,6 +60,8 @@ class Stage:
     name: str
     recipe: Recipe
     writer_of: WriterOf
+    destination: Destination
+    """Where the images go that the policy is asked about."""
 
     async def play(self, originals: Sequence[Image.Image], question: str) -> AsyncIterator[Moment | EpisodeRecord]:
         """Each turn as it is written, and at the end the record of the episode.
@@ -115,7 +118,7 @@ async def open_stage(
         yield _local_stage(folder, recipe or own)
         return
     if recipe is None:
-        raise ValueError(f"by which rules is {named} to be played? Say --recipe, such as qwen2_5_vl_3b")
+        raise ValueError(f"cannot infer a recipe for {named}; pass --recipe (for example qwen2_5_vl_3b)")
     async with ChatClient(named, api_key) as client:
         served = model or await _only_model(client)
         yield _endpoint_stage(client, served, recipe, plain)
@@ -124,7 +127,11 @@ async def open_stage(
 def _local_stage(folder: Path, recipe: Recipe) -> Stage:
     policy = LocalPolicy(folder)
     recipe = replace(recipe, rules=policy.tokens.rules(recipe.rules))
-    return Stage(str(folder), recipe, lambda messages, views: LocalWriter(policy, recipe, messages, views))
+
+    def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
+        return LocalWriter(policy, recipe, messages, views)
+
+    return Stage(str(folder), recipe, writer_of, IN_THIS_PROCESS)
 
 
 def _endpoint_stage(client: ChatClient, served: str, recipe: Recipe, plain: bool) -> Stage:
@@ -133,13 +140,13 @@ def _endpoint_stage(client: ChatClient, served: str, recipe: Recipe, plain: bool
     def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
         return ChatWriter(client, requests, UsageLedger(recipe.response_length), messages, views, "demo")
 
-    return Stage(f"{served} at {client.base_url}", recipe, writer_of)
+    return Stage(f"{served} at {client.destination.host}", recipe, writer_of, client.destination)
 
 
 async def _only_model(client: ChatClient) -> str:
     names = await client.models()
     if len(names) != 1:
-        raise ValueError(f"{client.base_url} serves {', '.join(names) or 'nothing'}: say which with --model")
+        raise ValueError(f"{client.base_url} serves {', '.join(names) or 'nothing'}: pass --model NAME")
     return names[0]
 
 

@@ -28,6 +28,7 @@ async def show_episode(
     """Play one episode and print it turn by turn. `truth` is printed beside the answer where it is known."""
     console.print(f"[yellow]{DISCLAIMER}[/]")
     console.print(f"[dim]{escape(stage.name)}, rules of {escape(stage.recipe.name)}[/]", highlight=False)
+    console.print(stage.destination.sentence(), markup=False, highlight=False)
     console.print(Panel(Text(question), title="question", title_align="left", expand=False))
     boxes: list[tuple[int, Box]] = []
     gazes = 0

@@ -74,6 +74,7 @@ def demo_app(stage: Stage, example: Example | None = None) -> Starlette:
         facts: dict[str, Any] = {
             "disclaimer": DISCLAIMER,
             "policy": stage.name,
+            "destination": stage.destination.sentence(),
             "most_bytes": MOST_PICTURE_BYTES,
             "colours": CSS_COLOURS,
             "example": None,

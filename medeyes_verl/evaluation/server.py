@@ -142,7 +142,7 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
         if process.poll() is not None:
             raise EndpointError(f"vLLM ended with code {process.returncode} while starting; see {log}:\n{_tail(log)}")
         with suppress(httpx.TransportError):
-            if httpx.get(url, timeout=5.0).is_success:
+            if httpx.get(url, timeout=5.0, trust_env=False).is_success:
                 return
         time.sleep(0.5)
     raise EndpointError(f"vLLM was not ready after {START_S:.0f} s; see {log}:\n{_tail(log)}")

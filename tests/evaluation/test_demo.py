@@ -18,6 +18,7 @@ from medeyes_verl.cli_report import add_commands
 from medeyes_verl.evaluation import demo as module
 from medeyes_verl.evaluation.demo import DISCLAIMER, Moment, Stage, open_stage, picture_of, read_picture
 from medeyes_verl.evaluation.demo_terminal import show_episode
+from medeyes_verl.evaluation.destination import IN_THIS_PROCESS
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.writers import ScriptedWriter
 from medeyes_verl.gaze.record import EpisodeRecord
@@ -34,7 +35,7 @@ def picture() -> Image.Image:
 
 @pytest.fixture
 def staged(recipe: Recipe) -> Callable[[Iterable[str]], Stage]:
-    return lambda texts: Stage("script", recipe, lambda messages, views: ScriptedWriter(texts))
+    return lambda texts: Stage("script", recipe, lambda messages, views: ScriptedWriter(texts), IN_THIS_PROCESS)
 
 
 def _events(stage: Stage, picture: Image.Image) -> list[Moment | EpisodeRecord]:
@@ -74,7 +75,7 @@ def test_an_endpoint_is_asked_for_its_one_model_and_gets_the_rules(
 
     async def play() -> list[Any]:
         async with open_stage(endpoint.url, replace(recipe, system_prompt=True)) as stage:
-            assert stage.name == f"scripted at {endpoint.url}"
+            assert stage.name == f"scripted at 127.0.0.1:{endpoint.port}"
             return [event async for event in stage.play([picture], "What is it?")]
 
     assert asyncio.run(play())[-1].answer == "[bold]ring[/bold]"
@@ -86,7 +87,7 @@ def test_an_endpoint_is_asked_for_its_one_model_and_gets_the_rules(
 
 @pytest.mark.parametrize(
     ("named", "reason"),
-    [("http://127.0.0.1:9/v1", "Say --recipe"), ("nowhere/at/all", "neither a model folder nor a run")],
+    [("http://127.0.0.1:9/v1", "pass --recipe"), ("nowhere/at/all", "neither a model folder nor a run")],
 )
 def test_what_cannot_be_played_is_said(named: str, reason: str) -> None:
     async def enter() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medeyes_verl.evaluation.destination import IN_THIS_PROCESS
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.writers import ScriptedWriter
 
@@ -26,7 +27,7 @@ OWN = {"x-medeyes-demo": "1"}
 
 @pytest.fixture
 def stage(recipe: Recipe) -> Stage:
-    return Stage("script", recipe, lambda messages, views: ScriptedWriter([GAZE, ANSWER]))
+    return Stage("script", recipe, lambda messages, views: ScriptedWriter([GAZE, ANSWER]), IN_THIS_PROCESS)
 
 
 @pytest.fixture
@@ -111,6 +112,8 @@ def test_an_error_of_the_endpoint_is_told(recipe: Recipe) -> None:
 
         def observe(self, observation: Any) -> None: ...
 
-    client = TestClient(demo_app(Stage("broken", recipe, lambda *_: Broken())), base_url="http://127.0.0.1")
+    client = TestClient(
+        demo_app(Stage("broken", recipe, lambda *_: Broken(), IN_THIS_PROCESS)), base_url="http://127.0.0.1"
+    )
     lines = _lines(client.post("/play?question=x", content=_png(), headers=OWN))
     assert lines[-1] == {"kind": "error", "message": "the endpoint is gone"}

@@ -12,6 +12,8 @@ import pytest
 from medeyes_verl.evaluation import export as module
 from medeyes_verl.evaluation.export import ExportError, actor_folder, export, exported_policy, newest_checkpoint
 
+pytestmark = pytest.mark.ray  # a checkpoint is written, and merged by veRL, in processes of their own
+
 WRITE_CHECKPOINT = """
 import json, sys
 from pathlib import Path

@@ -67,6 +67,7 @@ def test_the_papers_recipe_has_the_papers_numbers() -> None:
     assert not config.actor_rollout_ref.actor.use_kl_loss
 
 
+@pytest.mark.ray  # each starts a process that imports veRL; tests/docs composes them in this one
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.sh")))
 def test_an_example_is_a_valid_run(example: str) -> None:
     done = subprocess.run(

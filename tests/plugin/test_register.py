@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.ray  # each starts a process that imports veRL
+
 
 def python(code: str, **environment: str) -> str:
     """Run ``code`` in a process of its own, without what a CPU run of this very test process may have set."""

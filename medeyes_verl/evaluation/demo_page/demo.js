@@ -83,8 +83,8 @@ async function look(event) {
   const file = element("picture").files[0];
   const status = element("status");
   status.className = "";
-  if (!useExample && !file) { status.textContent = "Choose a picture first."; return; }
-  if (!useExample && file.size > settings.most_bytes) { status.textContent = "The picture is too large."; return; }
+  if (!useExample && !file) { status.textContent = "Choose an image first."; return; }
+  if (!useExample && file.size > settings.most_bytes) { status.textContent = "The image is too large."; return; }
   element("go").disabled = true;
   element("turns").replaceChildren();
   gazes = 0;
@@ -114,6 +114,7 @@ async function begin() {
   settings = await (await fetch("/start")).json();
   element("disclaimer").textContent = settings.disclaimer;
   element("policy").textContent = settings.policy;
+  element("destination").textContent = settings.destination;
   element("example").hidden = !settings.example;
   element("example").addEventListener("click", () => {
     useExample = true;
@@ -123,6 +124,8 @@ async function begin() {
   });
   element("picture").addEventListener("change", () => { useExample = false; element("status").textContent = ""; });
   element("ask").addEventListener("submit", look);
+  // nothing can be chosen or sent before the page has said where it goes
+  element("picture").disabled = element("go").disabled = false;
 }
 
 begin();
