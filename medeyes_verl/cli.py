@@ -16,7 +16,13 @@ from medeyes_verl.cli_prepare import prepare
 from medeyes_verl.doctor.check import Finding
 from medeyes_verl.extras import Commands
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, help="MedEyes for veRL.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="MedEyes for veRL.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 app.add_typer(prepare, name="prepare")
 app.add_typer(experts, name="experts")
 cli_evaluate.add_commands(app)

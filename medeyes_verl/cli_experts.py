@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from yaml import YAMLError  # type: ignore[import-untyped]
 
+from medeyes_verl.cli_errors import clear_errors
 from medeyes_verl.cli_experts_build import (
     OracleChoice,
     OracleName,
@@ -34,7 +37,7 @@ from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.sampler import PRESETS
 from medeyes_verl.expert.script_words import ScriptStyle
 from medeyes_verl.expert.scripted import SCRIPT_PRESETS, ScriptSettings, write_scripted_experts
-from medeyes_verl.expert.store import StoreError, StoreWriter, TrajectoryStore
+from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
 from medeyes_verl.expert.wording import Style
@@ -42,7 +45,9 @@ from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Frame
 from medeyes_verl.gaze.settings import EpisodeSettings
 
-experts = typer.Typer(no_args_is_help=True, help="Make, inspect, join and check expert trajectories.")
+experts = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make, inspect, join and check expert trajectories."
+)
 console = Console()
 Settings = TypeVar("Settings")
 PresetName = Literal["paper", "tiny"]
@@ -73,7 +78,7 @@ def script(
     """Write scripted experts: over marked candidates (phantom), else a sweep. Resumes where it was stopped."""
     base = SCRIPT_PRESETS[preset]
     settings = _changed(base, style=style, max_gazes=max_gazes, whole_picture_share=whole_picture_share)
-    with clear_errors(), progress_bar("experts", pq.read_metadata(data).num_rows) as advance:
+    with clear_errors(console), progress_bar("experts", _rows_in(data)) as advance:
         counts = write_scripted_experts(data, store, n, seed, settings, advance)
     console.print(
         f"{store}: {counts.trajectories} trajectories for {counts.questions} questions written, "
@@ -125,7 +130,7 @@ def build_command(
     workers: Annotated[int, typer.Option(min=1, help="Ray actors")] = 2,
 ) -> None:
     """Sample trajectories with GRN and CVS. Resumes where it was stopped; nothing is asked or written twice."""
-    with clear_errors():
+    with clear_errors(console):
         base = PRESETS[preset]
         walk = _changed(
             base.navigator, modes=modes, max_gazes=max_gazes, delta=delta, stop_confidence=stop_confidence,
@@ -150,7 +155,7 @@ def build_command(
             console.print(f"{len(unusable)} annotations were not taken")
         # Twice as many questions as requests: while one is read or cut, another one's request is under way.
         plan = Plan(factory, settings, seed, 2 * choice.http.concurrency)
-        total = pq.read_metadata(data).num_rows
+        total = _rows_in(data)
         with progress_bar("experts", total) as advance, StoreWriter(store) as writer:
             if engine == "ray":
                 counts = build_on_ray(plan, read_questions(data), writer, workers, advance)
@@ -170,7 +175,7 @@ def inspect(
     preset: Annotated[PresetName, typer.Option(help="whose crops to draw")] = "paper",
 ) -> None:
     """Show a trajectory: boxes on the picture, crops, confidences, modes; to the terminal and a PNG."""
-    with clear_errors():
+    with clear_errors(console):
         reader = TrajectoryStore(store)
         known = (
             each for each in read_questions(data) if expert_id in (None, each.expert_id) and each.expert_id in reader
@@ -196,7 +201,7 @@ def validate(
     repair: Annotated[bool, typer.Option(help="keep what reads well, set damaged files aside")] = False,
 ) -> None:
     """Check every entry of a store; exit code 1 when something is damaged."""
-    with clear_errors():
+    with clear_errors(console):
         with progress_bar("segments", len(read_manifest(store))) as advance:
             report = check_store(store, advance)
         print_report(store, report)
@@ -212,7 +217,7 @@ def merge(
     sources: Annotated[list[Path], typer.Argument(help="stores to take from; the first one wins")],
 ) -> None:
     """Join stores. A question that the target has already is kept as it is, and counted."""
-    with clear_errors():
+    with clear_errors(console):
         total = sum(len(TrajectoryStore(source)) for source in sources)
         with progress_bar("entries", total) as advance:
             added, skipped = merge_stores(target, sources, advance)
@@ -264,27 +269,30 @@ def _print_counts(store: Path, counts: BuildCounts) -> None:
         console.print(f"[bold red]stopped:[/] {escape(counts.stopped)}; the same command goes on from here")
 
 
+def _rows_in(data: Path) -> int:
+    try:
+        return pq.read_metadata(data).num_rows
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{data}: not a parquet file ({error}); name a table that was prepared") from error
+
+
 def _episode_of(policy: Path) -> EpisodeSettings:
-    content = OmegaConf.to_container(OmegaConf.load(policy))
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(policy))
+    except YAMLError as error:
+        raise ValueError(f"{policy}: not readable as YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{policy}: not a mapping of episode settings")
-    return EpisodeSettings.from_mapping(content)
+    try:
+        return EpisodeSettings.from_mapping(content)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{policy}: {error}") from error
 
 
 def _changed(settings: Settings, **changes: Any) -> Settings:
     """`settings` with the options that were given."""
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(settings, **given)  # type: ignore[type-var]
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn the errors a user can mend into one line and exit code 1."""
-    try:
-        yield
-    except (StoreError, ValueError, FileNotFoundError) as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
 
 
 @contextmanager

@@ -1,11 +1,9 @@
-"""`medeyes-verl report`, `demo` and `export`: show what a run did, watch a policy look, hand it on."""
+"""`medeyes-verl report`, `demo` and `export`: show what a run did, watch a policy, export its weights."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from medeyes_verl.cli_errors import clear_errors
 from medeyes_verl.data.row import read_rows
 from medeyes_verl.extras import require
 
@@ -21,22 +20,14 @@ console = Console()
 QUICKSTART = Path("outputs/quickstart-phantom")
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn the errors a user can mend into one line and exit code 1."""
-    try:
-        yield
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
-
-
 def report(
-    runs: Annotated[list[Path] | None, typer.Argument(help="run folders; several are compared")] = None,
-    output: Annotated[Path | None, typer.Option(help="the HTML file; default: report.html in the first run")] = None,
-    recipe: Annotated[str | None, typer.Option(help="rules of the episodes; default: the run's own")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="output directories of runs; several are compared")] = None,
+    output: Annotated[Path | None, typer.Option(help="HTML file; default: report.html in the first run")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="episode settings: a recipe's name or file; default: the run's own")
+    ] = None,
     experts: Annotated[Path | None, typer.Option(help="a trajectory store; default: data/experts in each run")] = None,
-    cards: Annotated[int, typer.Option(min=0, max=500, help="most questions in the gallery")] = 60,
+    cards: Annotated[int, typer.Option(min=0, max=500, help="maximum number of questions in the gallery")] = 60,
 ) -> None:
     """Write one HTML file about a run, or about several: curves, tables, and what the policy looked at."""
     from medeyes_verl.evaluation.recipe import read_recipe
@@ -45,29 +36,35 @@ def report(
     from medeyes_verl.gaze.settings import EpisodeSettings
 
     folders = runs or [QUICKSTART]
-    with clear_errors():
+    with clear_errors(console):
         rules = read_recipe(recipe).rules if recipe else run_rules(folders[0])
         target = output or folders[0] / "report.html"
         held = write_report(folders, target, rules or EpisodeSettings(), experts=experts, most_cards=cards)
     size = target.stat().st_size / 1e6
-    console.print(f"{escape(str(target))}: {held}, {size:.1f} MB", highlight=False)
-    console.print("It holds the pictures it shows: pass it on only where the data may go.", highlight=False)
+    console.print(f"{escape(str(target))}: {held}, {size:.1f} MB", highlight=False, soft_wrap=True)
+    console.print("The report embeds dataset images; share it only under the dataset's terms.", highlight=False)
 
 
 def demo(
-    source: Annotated[str, typer.Argument(help="a run, a model folder, or an endpoint (http…/v1)")] = str(QUICKSTART),
-    image: Annotated[list[Path] | None, typer.Option(help="a picture; may be given again")] = None,
+    source: Annotated[str, typer.Argument(help="a run, a model folder, or an endpoint (http://…/v1)")] = str(
+        QUICKSTART
+    ),
+    image: Annotated[list[Path] | None, typer.Option(help="an image file; may be given again")] = None,
     question: Annotated[str | None, typer.Option(help="default: the first validation question of the run")] = None,
-    web: Annotated[bool, typer.Option(help="a page on this machine instead of the terminal")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="of the page")] = 7860,
-    recipe: Annotated[str | None, typer.Option(help="rules of the game; default: the run's own")] = None,
-    model: Annotated[str | None, typer.Option(help="the model's name at the endpoint; default: its only one")] = None,
+    web: Annotated[bool, typer.Option(help="serve a web page on this machine instead of using the terminal")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port of the page")] = 7860,
+    recipe: Annotated[
+        str | None, typer.Option(help="episode settings: a recipe's name or file; default: the run's own")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="for an endpoint: the model's name; default: its only model")
+    ] = None,
     plain: Annotated[bool, typer.Option(help="for an endpoint: send only OpenAI's own fields")] = False,
 ) -> None:
-    """Ask a policy one question about one picture and watch where it looks. An endpoint's key: MEDEYES_API_KEY."""
+    """Ask a policy one question about one image and watch its gazes. An endpoint's key is read from MEDEYES_API_KEY."""
     from medeyes_verl.evaluation.demo import open_stage, read_picture
     from medeyes_verl.evaluation.recipe import read_recipe
-    from medeyes_verl.evaluation.run_folder import validation_table
+    from medeyes_verl.evaluation.run_folder import check_policy, validation_table
 
     if web:
         require("starlette")
@@ -85,7 +82,9 @@ def demo(
 
             await show_episode(console, stage, pictures, asked, truth)
 
-    with clear_errors():
+    with clear_errors(console):
+        if not source.startswith(("http://", "https://")):
+            check_policy(Path(source))
         rules = read_recipe(recipe) if recipe else None
         pictures = [read_picture(path) for path in image or ()]
         truth: str | None = None
@@ -96,22 +95,24 @@ def demo(
             pictures = [read_picture(Path(path)) for path in row["images"]]
             asked, truth = question or row["extra_info"]["question"], row["reward_model"]["ground_truth"]
         if not web and not (pictures and asked):
-            raise ValueError("a picture and a question are needed: --image FILE --question TEXT")
+            raise ValueError(f"{source} brings no question of its own; pass --image FILE --question TEXT")
         asyncio.run(run())
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="a run, its checkpoints, one global_step_N, or its actor folder")],
-    target: Annotated[Path | None, typer.Argument(help="the folder to write; default: in the run's export/")] = None,
+    target: Annotated[
+        Path | None, typer.Argument(help="folder to write; default: export/global_step_N in the run")
+    ] = None,
 ) -> None:
     """Merge an FSDP checkpoint into a Hugging Face folder, processor and chat template included."""
     from medeyes_verl.evaluation import export as exporting
 
-    with clear_errors():
+    with clear_errors(console):
         actor = exporting.actor_folder(checkpoint)
         written = exporting.export(actor, target or actor.parents[2] / "export" / actor.parent.name)
-    console.print(f"{escape(str(written))}: a Hugging Face folder in bfloat16", highlight=False)
-    console.print(f"vllm serve {escape(str(written))}", highlight=False)
+    console.print(f"{escape(str(written))}: a Hugging Face folder in bfloat16", highlight=False, soft_wrap=True)
+    console.print(f"vllm serve {escape(str(written))}", highlight=False, soft_wrap=True)
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -38,7 +38,7 @@ from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box, Size
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 PER_QUESTION = 6
 SAMPLE = 1_000
 QUESTIONS_A_SEGMENT = 32_768

@@ -18,6 +18,7 @@ QUIET_CPU = {
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
+    "COLUMNS": "200",  # of what commands print, so that no path is broken in two
 }
 for name, value in QUIET_CPU.items():
     os.environ.setdefault(name, value)

@@ -174,7 +174,7 @@ def read_picture(path: Path) -> Image.Image:
     """A picture from a file. Raises ValueError, also where there is no file."""
     try:
         with path.open("rb") as file:
-            return picture_of(file.read(MOST_PICTURE_BYTES + 1), path.name)
+            return picture_of(file.read(MOST_PICTURE_BYTES + 1), str(path))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
 

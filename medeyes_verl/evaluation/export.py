@@ -34,8 +34,17 @@ def newest_checkpoint(checkpoints: Path) -> Path:
         if (match := STEP_FOLDER.fullmatch(folder.name)) and (folder / "actor").is_dir()
     }
     if not steps:
-        raise ExportError(f"{checkpoints} holds no checkpoint global_step_N/actor")
+        raise ExportError(
+            f"{checkpoints}: {_problem(checkpoints)}; name the output directory of a run, its checkpoints, "
+            "one global_step_N, or its actor folder"
+        )
     return steps[max(steps)]
+
+
+def _problem(checkpoints: Path) -> str:
+    if checkpoints.is_dir():
+        return "holds no checkpoint (global_step_N/actor)"
+    return "a file, not a folder" if checkpoints.exists() else "no such folder"
 
 
 def actor_folder(path: Path) -> Path:

@@ -109,10 +109,15 @@ def guess_recipe(model: Path) -> str:
     try:
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{model} is no model folder ({error}); name one, or say --recipe") from error
+        raise ValueError(
+            f"cannot infer a recipe for {model}, which holds no readable config.json; "
+            "pass --recipe (for example qwen2_5_vl_3b)"
+        ) from error
     kind = config.get("model_type")
     if kind != "qwen2_5_vl":
-        raise ValueError(f"no recipe is known for {model} (model_type {kind!r}): say which with --recipe")
+        raise ValueError(
+            f"cannot infer a recipe for {model} (model_type {kind!r}); pass --recipe (for example qwen2_5_vl_3b)"
+        )
     vocabulary = config.get("text_config", config).get("vocab_size", 0)
     return "cpu_tiny" if vocabulary < TINY_VOCABULARY else "qwen2_5_vl_3b"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.export import exported_policy
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, validation_tables
-from medeyes_verl.evaluation.run import SETTINGS
+from medeyes_verl.evaluation.run import EPISODES, SETTINGS
 from medeyes_verl.gaze.settings import EpisodeSettings
 
 TINY_POLICY = "tiny_policy"
@@ -42,15 +43,41 @@ def policy_and_recipe(path: Path) -> tuple[Path, Recipe]:
 
     A run without a checkpoint is played with the policy it started from. Raises ValueError.
     """
+    check_policy(path)
     if (path / "config.json").is_file():
         return path, read_recipe(guess_recipe(path))
-    if (path / "checkpoints").is_dir():
-        model = exported_policy(path)
-    elif (path / TINY_POLICY / "config.json").is_file():
-        model = path / TINY_POLICY
-    else:
-        raise ValueError(f"{path} is neither a model folder nor a run with checkpoints")
+    model = exported_policy(path) if (path / "checkpoints").is_dir() else path / TINY_POLICY
     return model, run_recipe(path) or read_recipe(guess_recipe(model))
+
+
+def check_policy(path: Path) -> None:
+    """Check that `path` is a model folder or a run with a policy. Raises ValueError naming what may be given."""
+    signs = ("config.json", "checkpoints", f"{TINY_POLICY}/config.json")
+    if not any((path / sign).exists() for sign in signs):
+        problem = "neither a model folder nor a run with checkpoints" if path.is_dir() else _no_folder(path)
+        raise ValueError(
+            f"{path}: {problem}; name the output directory of a run, a model folder (with config.json), or an endpoint "
+            "(http://HOST:PORT/v1)"
+        )
+
+
+def evaluated(path: Path) -> list[LoggedEpisode]:
+    """Read the episodes of an evaluation: its output directory, or its log. Raises ValueError naming `path`."""
+    log = path / EPISODES if path.is_dir() else path
+    remedy = f"name the output directory of `medeyes-verl evaluate`, or its {EPISODES}"
+    if not log.is_file():
+        raise ValueError(f"{path}: {f'holds no {EPISODES}' if path.is_dir() else 'no such file or folder'}; {remedy}")
+    try:
+        episodes = read_episodes(log)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a log of episodes ({error}); {remedy}") from error
+    if not episodes:
+        raise ValueError(f"{path}: holds no finished episode; {remedy}")
+    return episodes
+
+
+def _no_folder(path: Path) -> str:
+    return "a file, not a folder" if path.exists() else "no such folder"
 
 
 def validation_table(run: Path) -> Path | None:

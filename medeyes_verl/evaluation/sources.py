@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,12 @@ from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, va
 from medeyes_verl.evaluation.run_folder import policy_and_recipe, recipe_file
 
 Kind = Literal["model", "endpoint", "dump"]
+SOURCES = (
+    "name the output directory of a run, a model folder, a model of the Hugging Face Hub (owner/name), "
+    "an endpoint (http://HOST:PORT/v1), or a dump of a validation (.jsonl)"
+)
+"""What an evaluation takes, as errors say it."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +45,40 @@ def find_source(
         kind, name, home = "endpoint", named, Path("outputs/evaluate/endpoint")
         if told is None and processor is not None:
             told = read_recipe(guess_recipe(Path(processor)))
-    elif path.suffix == ".jsonl":
-        kind, name, home = "dump", named, path.with_suffix("")
     elif path.is_dir():
         folder, own = policy_and_recipe(path)
         told = told or own
         kind, name = "model", str(folder)
         home = Path("outputs/evaluate") / path.resolve().name if folder == path else path / "evaluation"
         tables = tables or _tables_of_run(path)
-    elif path.exists() or named.startswith((".", "/")):
-        raise ValueError(f"{named} is no folder, no dump (.jsonl) and no endpoint (http://…)")
+    elif path.is_file():
+        if path.suffix != ".jsonl":
+            raise ValueError(f"{named}: not a dump of a validation (.jsonl); {SOURCES}")
+        kind, name, home = "dump", named, path.with_suffix("")
     else:
+        config = _config_from_hub(named)
+        told = told or read_recipe(guess_recipe(config.parent))
         kind, name, home = "model", named, Path("outputs/evaluate") / path.name
     if told is None:
-        raise ValueError(f"by which rules is {named} to be played? Say --recipe, such as qwen2_5_vl_3b")
+        raise ValueError(f"cannot infer a recipe for {named}; pass --recipe (for example qwen2_5_vl_3b)")
     if not tables:
-        raise ValueError("on which questions? Say --data TABLE.parquet")
+        raise ValueError(f"no questions are known for {named}; pass --data TABLE.parquet")
     return Source(kind, name, told, tables, output or home)
+
+
+def _config_from_hub(named: str) -> Path:
+    """The config.json of a model on the Hugging Face Hub, from its cache or downloaded. Raises ValueError."""
+    if not _HUB_NAME.fullmatch(named):
+        raise ValueError(f"{named}: no such folder or file; {SOURCES}")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(named, "config.json"))
+    except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
+        raise ValueError(
+            f"{named}: no such folder, and no model of that name could be loaded from the Hugging Face Hub "
+            f"({type(error).__name__}); {SOURCES}"
+        ) from error
 
 
 def _tables_of_run(run: Path) -> tuple[Path, ...]:

@@ -39,7 +39,7 @@ def manifest_stamp(path: Path) -> tuple[int, int]:
     """Changes whenever the manifest is replaced. Raises StoreError where there is none."""
     try:
         stat = (path / MANIFEST).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreError(
             f"{path}: no trajectory store here (no {MANIFEST}); make one with `medeyes-verl experts`"
         ) from None

@@ -64,7 +64,7 @@ def test_a_run_goes_on_after_the_endpoint_died(
     dying = endpoints(good_policy, dies_after=20)
     result = evaluate(dying, table, tmp_path, "--concurrency", "4")
     assert result.exit_code == 1
-    assert "the same command goes on from there" in told(result)
+    assert "run the same command again to resume" in told(result)
     assert not (tmp_path / "results.json").exists(), "no figure from half of the questions"
     result = evaluate(endpoints(good_policy), table, tmp_path)
     assert result.exit_code == 0, result.output
@@ -110,7 +110,7 @@ def test_a_dump_is_evaluated_without_a_model(table: Path, tmp_path: Path) -> Non
     for _ in range(2):  # a second time makes the same of it
         result = runner.invoke(app, arguments)
         assert result.exit_code == 0, result.output
-        assert "1 episodes come out otherwise than training logged" in told(result)
+        assert "1 episodes have another accuracy than training logged" in told(result)
     assert len((tmp_path / "3" / "episodes.jsonl").read_text().splitlines()) == 1
     assert json.loads((tmp_path / "3" / "results.json").read_text())["run"] == {"disagreeing_with_training": 1}
 
@@ -128,7 +128,7 @@ def test_two_runs_are_compared(endpoints: Callable[..., Any], good_policy: Any, 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["evaluate", "./nothing"], "no folder"),
+        (["evaluate", "./nothing"], "no such folder"),
         (["evaluate", "http://127.0.0.1:9/v1", "--recipe", "cpu_tiny"], "--data"),
         (["evaluate", "http://127.0.0.1:9/v1", "--recipe", "nope"], "cpu_tiny"),
         (["compare", "nothing", "nothing"], "nothing"),

@@ -87,7 +87,10 @@ def test_an_endpoint_is_asked_for_its_one_model_and_gets_the_rules(
 
 @pytest.mark.parametrize(
     ("named", "reason"),
-    [("http://127.0.0.1:9/v1", "pass --recipe"), ("nowhere/at/all", "neither a model folder nor a run")],
+    [
+        ("http://127.0.0.1:9/v1", "pass --recipe"),
+        ("nowhere/at/all", "no such folder; name the output directory of a run"),
+    ],
 )
 def test_what_cannot_be_played_is_said(named: str, reason: str) -> None:
     async def enter() -> None:
@@ -163,6 +166,7 @@ def test_a_dicom_file_is_a_picture(tmp_path: Path) -> None:
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     app = typer.Typer()
     add_commands(app)
+    (tmp_path / "config.json").write_text("{}")
     result = CliRunner().invoke(app, ["demo", str(tmp_path)])
     assert result.exit_code == 1
     assert "--image FILE --question TEXT" in result.output

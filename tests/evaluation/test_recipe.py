@@ -94,7 +94,7 @@ def test_a_recipe_is_guessed_from_the_model(tmp_path: Path) -> None:
     assert (guess_recipe(tiny), guess_recipe(large)) == ("cpu_tiny", "qwen2_5_vl_3b")
     with pytest.raises(ValueError, match="--recipe"):
         guess_recipe(other)
-    with pytest.raises(ValueError, match="no model folder"):
+    with pytest.raises(ValueError, match=r"no readable config\.json; pass --recipe"):
         guess_recipe(tmp_path)
 
 
@@ -124,9 +124,25 @@ def test_endpoints_and_dumps_are_told_by_their_form(tmp_path: Path) -> None:
     assert find_source("http://127.0.0.1:1/v1", "cpu_tiny", table, None, None).kind == "endpoint"
     model = write_model(tmp_path / "tiny", model_type="qwen2_5_vl", vocab_size=460)
     assert find_source("http://127.0.0.1:1/v1", None, table, None, str(model)).recipe.name == "cpu_tiny"
-    dump = find_source("runs/120.jsonl", "cpu_tiny", table, None, None)
-    assert (dump.kind, dump.output) == ("dump", Path("runs/120"))
-    assert find_source("Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl_3b", table, None, None).kind == "model"
+    (tmp_path / "120.jsonl").touch()
+    dump = find_source(str(tmp_path / "120.jsonl"), "cpu_tiny", table, None, None)
+    assert (dump.kind, dump.output) == ("dump", tmp_path / "120")
+
+
+def test_a_model_of_the_hub_is_found_in_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, as all tests are: what the cache holds is a model, with a recipe by its config.json; nothing else is."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--Qwen--Qwen2.5-VL-3B-Instruct"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    write_model(cached / "snapshots" / ("0" * 40), model_type="qwen2_5_vl", vocab_size=151936)
+    table = (Path("t.parquet"),)
+    source = find_source("Qwen/Qwen2.5-VL-3B-Instruct", None, table, None, None)
+    assert (source.kind, source.name, source.recipe.name) == ("model", "Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl_3b")
+    with pytest.raises(ValueError, match="Qwen/absent: no such folder, and no model of that name"):
+        find_source("Qwen/absent", "qwen2_5_vl_3b", table, None, None)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +150,8 @@ def test_endpoints_and_dumps_are_told_by_their_form(tmp_path: Path) -> None:
     [
         ("http://127.0.0.1:1/v1", None, ("t",), "--recipe"),
         ("http://127.0.0.1:1/v1", "cpu_tiny", (), "--data"),
-        ("./nothing/here", "cpu_tiny", ("t",), "is no folder"),
-        ("org/name", None, ("t",), "--recipe"),
+        ("./nothing/here", "cpu_tiny", ("t",), "no such folder or file"),
+        ("org/name", None, ("t",), "no such folder, and no model of that name"),
     ],
 )
 def test_what_is_missing_is_said(named: str, recipe: str | None, tables: tuple[str, ...], complaint: str) -> None:

@@ -67,7 +67,8 @@ def metrics_logs(run: Path) -> list[Path]:
 
 def _read_run(path: Path, name: str, experts: TrajectoryStore | None, several: bool) -> Run:
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder; name the output folder of a run")
+        problem = "a file, not a folder" if path.exists() else "no such folder"
+        raise FileNotFoundError(f"{path}: {problem}; name the output directory of a run")
     steps: Steps = {}
     episode_sets: list[EpisodeSet] = []
     notes: list[str] = []
