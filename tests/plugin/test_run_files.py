@@ -40,9 +40,7 @@ def test_the_commands_find_configuration_and_metrics(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", LOG_VARIABLES)
-def test_a_users_own_place_for_the_log_is_kept(
-    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_own_place_for_the_log_is_kept(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     monkeypatch.setenv(variable, "mine")
