@@ -22,8 +22,11 @@ from medeyes_verl.data.engine import EngineName
 from medeyes_verl.data.picture_source import SourceError
 from medeyes_verl.data.prepare import PrepareSettings, prepare
 from medeyes_verl.data.record import Record
+from medeyes_verl.data.revision import revision_of
+from medeyes_verl.data.shards import Table, missing_shards, tables_in
 
 Reader = Callable[..., Iterator[Record]]
+_NAMED = 5
 _CORES = len(os.sched_getaffinity(0))
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -40,6 +43,8 @@ class Benchmark:
         name: the `data_source` of its rows.
         read: `read(folder, *, own options)`, yields records.
         hub_id: where the Hugging Face hub has it; named in the help.
+        tables: the parquet files of a folder.
+        notes: what else to say of a source, from the folder and own options; for the summary.
         hub_files: from the benchmark's own options to glob patterns of what is needed of that.
     """
 
@@ -47,6 +52,8 @@ class Benchmark:
     read: Reader
     hub_id: str
     hub_files: Callable[..., tuple[str, ...]] = _everything
+    tables: Callable[[Path], list[Table]] = tables_in
+    notes: Callable[..., dict[str, list[str]]] | None = None
 
 
 def make_app(benchmark: Benchmark) -> typer.Typer:
@@ -78,7 +85,7 @@ def make_app(benchmark: Benchmark) -> typer.Typer:
         ] = False,
         strict: Annotated[bool, typer.Option("--strict", help="Fail when splits share images or questions.")] = False,
         allow_missing: Annotated[
-            bool, typer.Option("--allow-missing", help="Leave out questions without a usable picture.")
+            bool, typer.Option("--allow-missing", help="Leave out missing files, and questions without a usable image.")
         ] = False,
         near_copies: Annotated[bool, typer.Option(help="Look for near-copies of images across splits.")] = True,
         embed_images: Annotated[
@@ -121,11 +128,18 @@ def make_app(benchmark: Benchmark) -> typer.Typer:
 def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: dict[str, Any]) -> None:
     console = Console()
     try:
-        folder = source_folder(source, benchmark.hub_files(**options))
+        folder, name = source_folder(source, benchmark.hub_files(**options))
         if settings.output.resolve().is_relative_to(folder.resolve()):
             raise SourceError(f"--output {settings.output} lies inside the source; give a folder beside it")
+        missing = missing_shards(benchmark.tables(folder))
+        if missing and not settings.allow_missing:
+            raise SourceError(
+                f"{len(missing)} files of the data set are missing, first {', '.join(missing[:_NAMED])}. "
+                "Put them there, or take the others alone with --allow-missing"
+            )
+        notes = benchmark.notes(folder, **options) if benchmark.notes else {}
         records = partial(benchmark.read, folder, **options)
-        summary = prepare(benchmark.name, source, records, settings, console)
+        summary = prepare(benchmark.name, name, records, settings, console, missing_files=missing, notes=notes)
     except SourceError as error:
         console.print(f"[red]{benchmark.name}:[/] {escape(str(error))}")
         raise typer.Exit(1) from error
@@ -138,18 +152,19 @@ def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: 
     summary.show(console)
 
 
-def source_folder(source: str, hub_files: tuple[str, ...]) -> Path:
-    """The folder `source` names; a hub id is downloaded into the hub's own cache first."""
+def source_folder(source: str, hub_files: tuple[str, ...]) -> tuple[Path, str]:
+    """The folder `source` names, and what to call it; a hub id is downloaded into the hub's own cache first."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return folder
+        return revision_of(folder, source)
     if folder.exists() or source.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(source):
         raise SourceError(f"{source} is no folder, and no dataset id of the Hugging Face hub (owner/name)")
     import huggingface_hub
 
     try:
-        return Path(huggingface_hub.snapshot_download(source, repo_type="dataset", allow_patterns=list(hub_files)))
+        found = huggingface_hub.snapshot_download(source, repo_type="dataset", allow_patterns=list(hub_files))
+        return Path(found), source
     except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
         raise SourceError(
-            f"{source} is no folder here, and it could not be had from the Hugging Face hub: {error}"
+            f"{source} is no folder here, and could not be downloaded from the Hugging Face Hub: {error}"
         ) from error

@@ -55,7 +55,8 @@ def write_splits(
                 chosen = [row.split == split and not row.dropped for row in rows]
                 if any(chosen):
                     part = table.filter(pa.array(chosen))
-                    part = _numbered(part, split, written[split], expert_ids and split == "train")
+                    names = [row.id for row, here in zip(rows, chosen, strict=True) if here]
+                    part = _numbered(part, names, split, written[split], expert_ids and split == "train")
                     writers[split].write_table(_with_images(part, images, root))
                     written[split] += part.num_rows
     for split in set(SPLITS) - set(present):
@@ -73,16 +74,16 @@ def _aligned(parts: Iterable[str], index: Sequence[IndexedRow]) -> Iterator[tupl
                 start += batch.num_rows
 
 
-def _numbered(table: pa.Table, split: str, first: int, with_experts: bool) -> pa.Table:
-    """Rows with their final split, their place in its file, and the key of their expert trajectories."""
+def _numbered(table: pa.Table, names: Sequence[str], split: str, first: int, with_experts: bool) -> pa.Table:
+    """Rows with their final id and split, their place in its file, and the key of their expert trajectories."""
     rows = table.num_rows
     keys: pa.Array = pa.nulls(rows, pa.string())
     if with_experts:
-        names = table.column("extra_info").combine_chunks().field("id").to_pylist()
         sources = table.column("data_source").to_pylist()
         keys = pa.array([f"{source}/{name}" for source, name in zip(sources, names, strict=True)], pa.string())
     return with_extra_info(
         table,
+        id=pa.array(names, pa.string()),
         index=pa.array(range(first, first + rows), pa.int64()),
         split=pa.array([split] * rows, pa.string()),
         expert_id=keys,

@@ -63,7 +63,7 @@ def write_part(work: PartWork) -> str:
         try:
             rows.append(_row(work, record))
         except ValueError as error:
-            problems.append(Problem(record.split, record.id or record.question, str(error)))
+            problems.append(Problem(record.split, record.name, str(error)))
     table = pa.Table.from_pylist([row.as_dict(index) for index, row in enumerate(rows)], ROW_SCHEMA)
     noted = json.dumps([[problem.split, problem.id, problem.reason] for problem in problems])
     with atomic_path(Path(work.target)) as temporary:

@@ -21,8 +21,30 @@ MAX_PICTURE_BYTES = 256 * 2**20
 _CELLS_A_BATCH = 16
 
 
+_POINTER = b"version https://git-lfs"
+
+
+def is_pointer(head: bytes) -> bool:
+    """Whether a file that begins so is git-lfs's note of a file that was not fetched."""
+    return head.startswith(_POINTER)
+
+
 class SourceError(Exception):
     """The source cannot be used as it is; the message says which file, what is wrong and what to do."""
+
+
+def check_file(path: Path) -> Path:
+    """The path of a file that can be opened; SourceError for one that is absent, empty or a git-lfs pointer."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_POINTER))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}); download it again") from error
+    if not head:
+        raise SourceError(f"{path} is empty; download it again")
+    if is_pointer(head):
+        raise SourceError(f"{path} is a git-lfs pointer, not the file itself; run `git lfs pull` in its repository")
+    return path
 
 
 def inside(name: str) -> str:
@@ -51,7 +73,10 @@ class FilePicture:
             raise ValueError(f"{self}: no such file")
         if path.stat().st_size > MAX_PICTURE_BYTES:
             raise ValueError(f"{self}: larger than {MAX_PICTURE_BYTES} bytes")
-        return path.read_bytes()
+        data = path.read_bytes()
+        if is_pointer(data):
+            raise ValueError(f"{self}: a git-lfs pointer, not an image; run `git lfs pull` in its repository")
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +120,10 @@ class CellPicture:
         return True  # only reading the cell can tell
 
     def read(self) -> bytes:
-        cell = _cells(self.file, self.row_group, self.column).at(self.row)
+        try:
+            cell = _cells(self.file, self.row_group, self.column).at(self.row)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{self}: the file is damaged ({error}); download it again") from error
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(data, bytes):
             raise ValueError(f"{self}: holds no picture bytes")
@@ -109,7 +137,7 @@ PictureSource = FilePicture | ZipPicture | CellPicture
 def open_zip(path: str) -> zipfile.ZipFile:
     """An open archive, kept for the life of the process. Raises SourceError when it cannot be read."""
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(check_file(Path(path)))
     except (OSError, zipfile.BadZipFile) as error:
         raise SourceError(f"{path} is not a readable zip archive ({error}); download it again") from error
 

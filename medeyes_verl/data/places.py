@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medeyes_verl.data.picture_source import FilePicture, SourceError, ZipPicture, entries, inside
+from medeyes_verl.data.picture_source import FilePicture, SourceError, ZipPicture, check_file, entries, inside
+from medeyes_verl.data.shards import Table
 
 Place = Callable[[str], FilePicture | ZipPicture]
 
@@ -46,10 +47,27 @@ def in_archive(archive: Path) -> Place:
     return find
 
 
+def only_place(places: Sequence[Path], what: str) -> Path | None:
+    """The one of these files or folders that is there, None for none; SourceError where there are two."""
+    there = [place for place in places if place.exists()]
+    if len(there) > 1:
+        raise SourceError(f"{what} twice: {there[0]} and {there[1]}. Give --source a folder that holds one of them")
+    return there[0] if there else None
+
+
+def refuse_second_form(questions: Path, tables: Sequence[Table]) -> None:
+    """Raise SourceError where parquet files lie beside the archive whose questions are in `questions`."""
+    if tables:
+        raise SourceError(
+            f"the source holds the questions twice: {questions} and {tables[0].path}. "
+            "Give --source a folder that holds one of them"
+        )
+
+
 def read_json_list(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """A JSON file of questions with these keys; SourceError names what is wrong with any other."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(check_file(path).read_text("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SourceError(f"{path} is no readable JSON ({error}); download it again") from error
     return checked_list(found, path, keys)
@@ -58,9 +76,9 @@ def read_json_list(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
 def checked_list(found: object, path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """What was read from `path`, if it is a list of objects with these keys; else SourceError."""
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise SourceError(f"{path} is not a list of questions")
+        raise SourceError(f"{path} is not a list of questions; download it again")
     for number, entry in enumerate(found):
         lacking = [key for key in keys if key not in entry]
         if lacking:
-            raise SourceError(f"{path}: entry {number} lacks {', '.join(lacking)}")
+            raise SourceError(f"{path}: entry {number} lacks {', '.join(lacking)}; download it again")
     return found

@@ -29,6 +29,7 @@ from rich.progress import (
 from medeyes_verl.data import audit
 from medeyes_verl.data.atomic import sweep_temporaries
 from medeyes_verl.data.engine import Engine, EngineName, make_engine
+from medeyes_verl.data.identity import make_ids_distinct
 from medeyes_verl.data.image_store import picture_path
 from medeyes_verl.data.near import find_near_copies
 from medeyes_verl.data.output import ImageForm, write_splits
@@ -79,8 +80,13 @@ def prepare(
     records: Callable[[], Iterable[Record]],
     settings: PrepareSettings,
     console: Console,
+    *,
+    missing_files: Sequence[str] = (),
+    notes: dict[str, list[str]] | None = None,
 ) -> Summary:
     """Writes a benchmark's files; `records` opens its source anew each time it is called.
+
+    `missing_files` are known to be absent and allowed to be; the summary names them, and `notes` (what -> names).
 
     Raises SourceError when the source cannot be used, when pictures are missing or damaged (unless that is allowed),
     or, with `strict`, when splits leak.
@@ -89,7 +95,7 @@ def prepare(
     output = settings.output.resolve()
     work = output / WORK_FOLDER
     root = work if settings.images == "embedded" else output
-    summary = Summary(data_source, source)
+    summary = Summary(data_source, source, missing_files=list(missing_files), notes=notes or {})
     with (
         _sole_writer(work),
         make_engine(settings.engine, settings.workers) as engine,
@@ -120,8 +126,8 @@ def _survey(
     task = progress.add_task("questions", total=None)
     seen: dict[PictureSource, bool] = {}
     unusable = 0
-    for number, record in enumerate(progress.track(records(), task_id=task), 1):
-        summary.count_record(record, record.id or f"question {number}: {record.question}")
+    for record in progress.track(records(), task_id=task):
+        summary.count_record(record)
         if not record.left_out:
             for picture in record.pictures:
                 if picture not in seen:
@@ -131,7 +137,8 @@ def _survey(
     progress.update(task, total=total)
     if not total:
         raise SourceError(
-            f"{summary.source} holds no questions of {summary.data_source}; see --help for the layouts it knows"
+            f"{summary.source} holds no questions of {summary.data_source}; see --help for the layouts it knows. "
+            "Arrow files of save_to_disk are not among them: write them anew with to_parquet"
         )
     missing = [str(picture) for picture, present in seen.items() if not present]
     if missing and not settings.allow_missing:
@@ -195,6 +202,7 @@ def _audit(
     summary.count_dropped(index)
     if settings.val_fraction:
         audit.carve_validation(index, settings.val_fraction, settings.seed)
+    summary.changed_ids = make_ids_distinct(index)
     summary.leaks_written = audit.find_leaks(index)
     if not any(not row.dropped for row in index):
         summary.write(settings.output)

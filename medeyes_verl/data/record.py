@@ -6,13 +6,14 @@ walked through in seconds and its pictures are read later, by many processes.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import cast, get_args
 
-from medeyes_verl.data.picture_source import PictureSource
+from medeyes_verl.data.cells import fault_of, label, tidy
+from medeyes_verl.data.picture_source import PictureSource, SourceError
 from medeyes_verl.data.row import AnswerType, QuestionType, Region, Split
 
-_LOST_APOSTROPHE = re.compile("(?<=[A-Za-z])\ufffd(?=[A-Za-z])")
+_NAMED_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Record:
         id: the benchmark's own identifier, or "" where it has none (one is then made from the content).
         notes: what was tidied, one short phrase each; counted in the summary.
         left_out: why this question cannot become a row, or "" if it can; counted and named in the summary.
+        place: file and row or entry in the source, to name the question by.
     The others are those of `Row`.
     """
 
@@ -44,30 +46,18 @@ class Record:
     regions: tuple[Region, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: str = ""
+    place: str = field(default="", repr=False)
 
-
-def tidy(value: object, *, lines: bool = False) -> tuple[str, tuple[str, ...]]:
-    """A cell as text, and what had to be done to it. With `lines`, line breaks stay."""
-    notes = []
-    if not isinstance(value, str):
-        notes.append("a value that is no text")
-    text = "" if value is None else str(value)
-    tidied = re.sub(r"[^\S\n]+" if lines else r"\s+", " ", text).strip()
-    if tidied != text:
-        notes.append("white space tidied")
-    restored = _LOST_APOSTROPHE.sub("'", tidied)
-    if restored != tidied:
-        notes.append("lost apostrophe (U+FFFD) restored")
-    return restored, tuple(notes)
+    @property
+    def name(self) -> str:
+        """What a summary calls this question: its identifier, else its words, and its place in the source."""
+        words = self.id or self.question[:_NAMED_CHARACTERS] or "question"
+        return f"{words} ({self.place})" if self.place else words
 
 
 def scored_as(answer: str, answer_type: AnswerType | None = None) -> QuestionType:
     """Closed where the benchmark says so or the answer is yes or no, else open."""
     return "closed" if answer_type == "CLOSED" or answer.lower().strip(" .") in ("yes", "no") else "open"
-
-
-def _label(value: object) -> str | None:
-    return None if value is None else tidy(value)[0]
 
 
 def make_record(
@@ -76,31 +66,50 @@ def make_record(
     answer: object,
     pictures: tuple[PictureSource, ...],
     *,
-    id: str = "",
+    id: object = "",
     answer_type: AnswerType | None = None,
     organ: object = None,
     modality: object = None,
     location: object = None,
     regions: tuple[Region, ...] = (),
     left_out: str = "",
+    place: str = "",
 ) -> Record:
     """A closed or open question from the raw cells of a source."""
     question_text, question_notes = tidy(question, lines=True)
     answer_text, answer_notes = tidy(answer)
-    if not left_out and not (question_text and answer_text):
-        left_out = "empty answer" if question_text else "empty question"
+    left_out = left_out or unusable(question=question) or unusable(answer=answer)
     return Record(
         split=split,
         question=question_text,
         answer=answer_text,
         question_type=scored_as(answer_text, answer_type),
         pictures=pictures,
-        id=id,
+        id=tidy(id)[0],
         answer_type=answer_type,
-        organ=_label(organ),
-        modality=_label(modality),
-        location=_label(location),
+        organ=label(organ),
+        modality=label(modality),
+        location=label(location),
         regions=regions,
         notes=tuple(f"question: {note}" for note in question_notes) + tuple(f"answer: {note}" for note in answer_notes),
         left_out=left_out,
+        place=place,
     )
+
+
+def read_answer_type(value: object, place: str) -> AnswerType | None:
+    """A benchmark's own label, None where it gives none; SourceError with the place for one that is not known."""
+    text = tidy(value)[0].upper()
+    if text not in ("", *get_args(AnswerType)):
+        raise SourceError(f"{place}: answer_type is {value!r}; known are {', '.join(get_args(AnswerType))}")
+    return cast(AnswerType, text) if text else None
+
+
+def unusable(**cells: object) -> str:
+    """Why a question cannot be made of these cells, with the first bad one's key; "" when all hold one text."""
+    for key, value in cells.items():
+        if fault := fault_of(value):
+            return f"{key} is {fault}"
+        if not tidy(value)[0]:
+            return f"empty {key}"
+    return ""

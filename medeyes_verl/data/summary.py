@@ -45,12 +45,18 @@ class Summary:
         leaks_written: what they still share in the files that were written.
         near_copies: pictures of an earlier split that look like one of a later split.
         tidied: how often what was done to the text of questions and answers.
+        missing_files: files of the source that are absent, by --allow-missing.
+        changed_ids: reason -> "old -> new" for each row whose id another row had.
+        notes: what else a reader has to say of its source -> what it concerns.
     """
 
     data_source: str
     source: str
     splits: dict[str, SplitCount] = field(default_factory=lambda: {split: SplitCount() for split in SPLITS})
     tidied: dict[str, int] = field(default_factory=dict)
+    missing_files: list[str] = field(default_factory=list)
+    changed_ids: dict[str, list[str]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     leaks: list[Leak] = field(default_factory=list)
     leaks_written: list[Leak] = field(default_factory=list)
     near_copies: list[NearCopy] = field(default_factory=list)
@@ -64,14 +70,14 @@ class Summary:
     def rows(self) -> int:
         return sum(count.rows for count in self.splits.values())
 
-    def count_record(self, record: Record, name: str) -> None:
+    def count_record(self, record: Record) -> None:
         """Counts a question as read, and as left out where its reader says so."""
         count = self.splits[record.split]
         count.read += 1
         for note in record.notes:
             self.tidied[note] = self.tidied.get(note, 0) + 1
         if record.left_out:
-            count.leave_out(record.left_out, name)
+            count.leave_out(record.left_out, record.name)
 
     def count_problems(self, problems: Iterable[Problem]) -> None:
         """Counts questions whose pictures could not be had."""
@@ -93,8 +99,11 @@ class Summary:
         console.print(self._table())
         for split, count in self.splits.items():
             for reason, names in count.left_out.items():
-                named = ", ".join(names[:_NAMED_ON_THE_TERMINAL]) + (", …" if names[_NAMED_ON_THE_TERMINAL:] else "")
-                console.print(f"left out of {split}: {len(names)} × {reason}: {escape(named)}")
+                console.print(f"left out of {split}: {len(names)} × {escape(reason)}: {escape(_first(names))}")
+        for name in self.missing_files:
+            console.print(f"[yellow]missing file[/], allowed by --allow-missing: {escape(name)}")
+        for reason, names in (*self.changed_ids.items(), *self.notes.items()):
+            console.print(f"{len(names)} × {reason}: {escape(_first(names))}")
         for note, times in self.tidied.items():
             console.print(f"tidied: {times} × {note}")
         for leak in self.leaks:
@@ -132,3 +141,7 @@ class Summary:
             ]
             table.add_row(split, *map(str, figures))
         return table
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_ON_THE_TERMINAL]) + (", …" if names[_NAMED_ON_THE_TERMINAL:] else "")

@@ -77,11 +77,15 @@ def test_what_is_left_out_is_counted_and_named(by_subject, tmp_path, run) -> Non
     result = run(app, by_subject, tmp_path / "out")
     splits = json.loads((tmp_path / "out" / "summary.json").read_text())["splits"]
     assert splits["val"]["left_out"] == {
-        "other subject": ["validation_Accounting_1"],
-        "no picture": ["validation_Pharmacy_3"],
-        "answer 'C' is no letter of its options": ["validation_Pharmacy_4"],
+        "other subject": ["validation_Accounting_1 (data/validation-00000-of-00001.parquet: row 0)"],
+        "no picture": ["validation_Pharmacy_3 (data/validation-00000-of-00001.parquet: row 2)"],
+        "answer 'C' is no letter of its options": [
+            "validation_Pharmacy_4 (data/validation-00000-of-00001.parquet: row 3)"
+        ],
     }
-    assert splits["test"]["left_out"] == {"answer withheld": ["test_Pharmacy_1"]}
+    assert splits["test"]["left_out"] == {
+        "answer withheld": ["test_Pharmacy_1 (data/test-00000-of-00001.parquet: row 0)"]
+    }
     assert not (tmp_path / "out" / "test.parquet").exists()
     assert "1 × the first of several accepted answers" in result.output
 

@@ -88,7 +88,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(archive, tmp_p
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no plain pickle"),
+        (b"", "is empty; download it again"),
         (pickle.dumps([{"image": "a"}])[:-3], "no plain pickle"),
         (b"not a pickle", "no plain pickle"),
         (b"]r\xff\xff\xff\xff.", "memory beyond its own size"),

@@ -149,7 +149,7 @@ def test_the_real_question_files(real_data, tmp_path, run) -> None:
         "empty answer": 1,
         "picture missing or unreadable": 4918,
     }
-    assert train["left_out"]["empty answer"] == ["1622"]
+    assert train["left_out"]["empty answer"] == ["1622 (train.json: entry 1622)"]
 
 
 def test_every_real_answer_scores_against_itself(real_data) -> None:

@@ -125,7 +125,7 @@ def test_missing_pictures_are_named_before_any_work(archive, tmp_path, run, rows
     ("change", "message"),
     [
         ({"phrase_type": "validation"}, "entry 1 has phrase_type 'validation'"),
-        ({"answer_type": "BOTH"}, "answer_type 'BOTH'"),
+        ({"answer_type": "BOTH"}, "entry 1: answer_type is 'BOTH'"),
         ({"image_name": "../../secret.jpg"}, "names a picture outside itself"),
         ({"image_name": "/etc/passwd"}, "names a picture outside itself"),
     ],
@@ -226,5 +226,5 @@ def test_a_hub_that_cannot_be_reached_is_named(tmp_path, run, monkeypatch) -> No
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     result = run(app, "flaviagiammarino/vqa-rad", tmp_path / "out")
     assert result.exit_code == 1
-    assert "could not be had from the Hugging Face hub: no route" in result.output
+    assert "could not be downloaded from the Hugging Face Hub: no route" in result.output
     assert "is no folder" in run(app, "/nowhere/at/all", tmp_path / "out").output

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from medeyes_verl.data.cells import tidy
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import SourceError
-from medeyes_verl.data.places import checked_list, in_folder
+from medeyes_verl.data.picture_source import SourceError, check_file
+from medeyes_verl.data.places import checked_list, in_folder, only_place, refuse_second_form
 from medeyes_verl.data.record import Record, make_record
-from medeyes_verl.data.tables import SPLIT_NAMES, simple_records
+from medeyes_verl.data.shards import SPLIT_NAMES, tables_in
+from medeyes_verl.data.tables import simple_records
 
 MAX_PICKLE_BYTES = 128 * 2**20
 """The published files have under 3 MB."""
@@ -28,16 +30,25 @@ _KEYS = ("image", "question", "answer")
 
 def read(folder: Path) -> Iterator[Record]:
     """The questions of a folder in either form."""
-    root = next((place for place in (folder, folder / "pvqa") if (place / "qas").is_dir()), None)
-    if root is None:
+    questions = only_place((folder / "qas", folder / "pvqa" / "qas"), "the source holds the questions")
+    if questions is None:
         yield from simple_records(folder)
         return
+    root = questions.parent
+    refuse_second_form(questions, tables_in(folder))
     for name in ("train", "val", "test"):
         path, picture = root / "qas" / name / f"{name}_qa.pkl", in_folder(root / "images" / name)
         if path.is_file():
-            for entry in read_plain_pickle(path):
-                place = picture(f"{entry['image']}.jpg")
-                yield make_record(SPLIT_NAMES[name], entry["question"], entry["answer"], (place,))
+            for number, entry in enumerate(read_plain_pickle(path)):
+                image = tidy(entry["image"])[0]
+                yield make_record(
+                    SPLIT_NAMES[name],
+                    entry["question"],
+                    entry["answer"],
+                    (picture(f"{image}.jpg"),) if image else (),
+                    left_out="" if image else "no image",
+                    place=f"{path.name}: entry {number}",
+                )
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -49,6 +60,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def read_plain_pickle(path: Path) -> list[dict[str, Any]]:
     """A pickled list of questions. Raises SourceError when it is anything else, without running what it holds."""
+    check_file(path)
     if path.stat().st_size > MAX_PICKLE_BYTES:
         raise SourceError(f"{path} is larger than {MAX_PICKLE_BYTES} bytes; it is not to be trusted")
     data = path.read_bytes()

@@ -16,11 +16,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from medeyes_verl.data.cells import fault_of, is_missing, tidy
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import PictureSource, SourceError
-from medeyes_verl.data.places import place_of
-from medeyes_verl.data.record import Record, tidy
+from medeyes_verl.data.picture_source import PictureSource, SourceError, check_file
+from medeyes_verl.data.places import place_of, refuse_second_form
+from medeyes_verl.data.record import Record
 from medeyes_verl.data.row import Split
+from medeyes_verl.data.shards import tables_in
 from medeyes_verl.data.tables import table_rows
 
 Version = Literal["auto", "1", "2"]
@@ -28,6 +30,7 @@ LETTERS = "ABCD"
 _CHOICES = tuple(f"choice {letter.lower()}" for letter in LETTERS)
 _ANSWERS = ("answer label", "answer")
 _NEEDED = ("figure path", "question", *_CHOICES)
+TOO_MANY = "cells beyond the header"
 _PREFIX = re.compile(r"\s*([A-Da-d])\s*:")
 
 
@@ -41,7 +44,7 @@ def read(
 ) -> Iterator[Record]:
     """The questions of a folder in either form."""
     if version == "auto":
-        version = "2" if (folder / "train_2.csv").is_file() and not clean_test else "1"
+        version = "2" if any(folder.glob("t*_2.csv")) and not clean_test else "1"
     suffix = "_2" if version == "2" else ""
     files: dict[str, Split] = {f"train{suffix}.csv": "train", f"test{suffix}.csv": "test"}
     if clean_test:
@@ -51,17 +54,19 @@ def read(
     present = {name: split for name, split in files.items() if (folder / name).is_file()}
     picture = place_of(folder, (f"images{suffix}", "figures"), (f"images{suffix}.zip",))
     for name, split in present.items():
-        for row in _csv_rows(folder / name):
-            yield _record(split, row, (picture(row["figure path"] or ""),))
+        refuse_second_form(folder / name, tables_in(folder))
+        for place, cells in _csv_rows(folder / name):
+            figure = tidy(cells["figure path"])[0]
+            yield _record(split, cells, (picture(figure),) if figure else (), place)
     if not present:
-        for split, row, pictures in table_rows(folder, ("question", *_CHOICES, *_ANSWERS), ("image",)):
-            yield _record(split, row, pictures)
+        for row in table_rows(tables_in(folder), ("question", *_CHOICES, *_ANSWERS), ("image",)):
+            yield _record(row.split, row.cells, row.pictures, row.place)
 
 
-def _csv_rows(path: Path) -> Iterator[Mapping[str, str | None]]:
-    """The rows by their headers in lower case; a cell that a row lacks is None."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restval=None)
+def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Place and cells of each row by headers in lower case; a lacking cell is None, those too many are TOO_MANY."""
+    with check_file(path).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restkey=TOO_MANY, restval=None)
         try:
             reader.fieldnames = [_header(name) for name in reader.fieldnames or ()]
             lacking = [name for name in _NEEDED if name not in reader.fieldnames]
@@ -70,7 +75,8 @@ def _csv_rows(path: Path) -> Iterator[Mapping[str, str | None]]:
                     f"{path} lacks the columns {', '.join(lacking) or ' or '.join(_ANSWERS)}; "
                     f"it has {', '.join(reader.fieldnames)}"
                 )
-            yield from reader
+            for row in reader:
+                yield f"{path.name}: line {reader.line_num}", row
         except (csv.Error, UnicodeDecodeError) as error:
             raise SourceError(f"{path}, line {reader.line_num}: not readable as CSV ({error})") from error
 
@@ -79,15 +85,25 @@ def _header(name: str) -> str:
     return name.strip().lower().replace("_", " ").replace("anwser", "answer")
 
 
-def _record(split: Split, row: Mapping[str, str | None], pictures: tuple[PictureSource, ...]) -> Record:
+def _record(split: Split, row: Mapping[str, object], pictures: tuple[PictureSource, ...], place: str) -> Record:
     question, notes = tidy(row["question"], lines=True)
     options = _options([tidy(row[name])[0] for name in _CHOICES])
     letter = _right_letter(row, options)
     left_out = ""
-    if any(row[name] is None for name in _CHOICES):
+    if TOO_MANY in row:
+        left_out = "row with more cells than columns"
+    elif any(is_missing(row[name]) for name in _CHOICES):
         left_out = "incomplete row"
+    elif fault := next(
+        (f"{name} is {fault}" for name in ("question", *_CHOICES) if (fault := fault_of(row[name]))), ""
+    ):
+        left_out = fault
+    elif not all(options):
+        left_out = "empty option"
     elif not question:
         left_out = "empty question"
+    elif not pictures:
+        left_out = "no image"
     elif letter is None:
         left_out = "no option is marked as right"
     return Record(
@@ -99,6 +115,7 @@ def _record(split: Split, row: Mapping[str, str | None], pictures: tuple[Picture
         options=options,
         notes=tuple(f"question: {note}" for note in notes),
         left_out=left_out,
+        place=place,
     )
 
 
@@ -117,7 +134,7 @@ def _options(cells: list[str]) -> tuple[str, ...]:
     )
 
 
-def _right_letter(row: Mapping[str, str | None], options: tuple[str, ...]) -> str | None:
+def _right_letter(row: Mapping[str, object], options: tuple[str, ...]) -> str | None:
     """The letter a row marks: in a column of its own, in the answer's, as its prefix, or by the option's text."""
     for name in _ANSWERS:
         cell = tidy(row.get(name))[0]

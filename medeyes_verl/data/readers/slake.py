@@ -11,28 +11,32 @@ or `--drop-leaks`. The boxes of `detection.json` become the regions of a row.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import typer
 
+from medeyes_verl.data.cells import tidy
 from medeyes_verl.data.command import Benchmark, make_app
 from medeyes_verl.data.picture_source import FilePicture, SourceError, ZipPicture
-from medeyes_verl.data.places import Place, place_of, read_json_list
-from medeyes_verl.data.record import Record, make_record
-from medeyes_verl.data.row import AnswerType, Region, Split
-from medeyes_verl.data.tables import simple_records
+from medeyes_verl.data.places import Place, only_place, place_of, read_json_list, refuse_second_form
+from medeyes_verl.data.record import Record, make_record, read_answer_type
+from medeyes_verl.data.row import Region, Split
+from medeyes_verl.data.shards import tables_in
+from medeyes_verl.data.tables import simple_record, table_rows
 from medeyes_verl.gaze.geometry import Box
 
 Language = Literal["en", "zh", "all"]
-_FILES: dict[str, Split] = {
-    "train.json": "train",
-    "validate.json": "val",
-    "validation.json": "val",
-    "test.json": "test",
+_FILES: dict[Split, tuple[str, ...]] = {
+    "train": ("train.json",),
+    "val": ("validate.json", "validation.json", "val.json"),
+    "test": ("test.json",),
 }
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 _KEYS = ("qid", "img_name", "question", "answer", "q_lang", "answer_type", "modality", "location")
 _BOXES = "detection.json"
 
@@ -43,35 +47,44 @@ def read(
     language: Annotated[Language, typer.Option(help="Which questions to take.")] = "en",
 ) -> Iterator[Record]:
     """The questions of a folder in either form."""
-    root = next((place for place in (folder, folder / "Slake1.0") if (place / "train.json").is_file()), None)
-    if root is None:
-        yield from simple_records(folder)
-        return
-    picture = place_of(root, ("imgs",), ("imgs.zip",))
-    files = {split: name for name, split in _FILES.items() if (root / name).is_file()}
-    for split, name in files.items():
-        yield from _questions(root / name, split, language, picture)
+    roots = (folder, folder / "Slake1.0")
+    archive = False
+    for split, names in _FILES.items():
+        path = only_place([root / name for root in roots for name in names], f"the source holds the {split} questions")
+        if path is not None:
+            archive = True
+            refuse_second_form(path, tables_in(folder))
+            yield from _questions(path, split, language, place_of(path.parent, ("imgs",), ("imgs.zip",)))
+    for row in () if archive else table_rows(tables_in(folder), ("question", "answer"), ("image",)):
+        yield _in_language(simple_record(row), row.labelled("language"), language)
+
+
+def _in_language(record: Record, cell: object, language: Language) -> Record:
+    """The record, left out when its row says another language or, where no row says one, its question shows it."""
+    own = tidy(cell)[0].lower() or ("zh" if _CHINESE.search(record.question) else "en")
+    wanted = language == "all" or own == language
+    return record if wanted else replace(record, left_out=f"question in language {own!r}")
 
 
 def _questions(path: Path, split: Split, language: Language, picture: Place) -> Iterator[Record]:
     for number, entry in enumerate(read_json_list(path, _KEYS)):
-        answer_type = str(entry["answer_type"]).strip()
-        if answer_type not in ("CLOSED", "OPEN"):
-            raise SourceError(f"{path}: entry {number} has answer_type {answer_type!r}; known are CLOSED and OPEN")
-        name = str(entry["img_name"])
-        wanted = language in ("all", entry["q_lang"])
-        yield make_record(
+        place = f"{path.name}: entry {number}"
+        name = tidy(entry["img_name"])[0]
+        boxes = picture(str(PurePosixPath(name).with_name(_BOXES))) if name else None
+        record = make_record(
             split,
             entry["question"],
             entry["answer"],
-            (picture(name),),
-            id=str(entry["qid"]),
-            answer_type=cast(AnswerType, answer_type),
+            (picture(name),) if name else (),
+            id=entry["qid"],
+            answer_type=read_answer_type(entry["answer_type"], place),
             modality=entry["modality"],
             location=entry["location"],
-            regions=_regions(picture(str(PurePosixPath(name).with_name(_BOXES)))) if wanted else (),
-            left_out="" if wanted else f"question in language {entry['q_lang']!r}",
+            left_out="" if name else "no image",
+            place=place,
         )
+        record = _in_language(record, entry["q_lang"], language)
+        yield record if record.left_out or boxes is None else replace(record, regions=_regions(boxes))
 
 
 @lru_cache(maxsize=4096)

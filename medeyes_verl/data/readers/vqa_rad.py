@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
+from medeyes_verl.data.cells import tidy
 from medeyes_verl.data.command import Benchmark, make_app
 from medeyes_verl.data.picture_source import SourceError
-from medeyes_verl.data.places import in_folder, read_json_list
-from medeyes_verl.data.record import Record, make_record
-from medeyes_verl.data.row import AnswerType, Split
-from medeyes_verl.data.tables import simple_records
+from medeyes_verl.data.places import in_folder, read_json_list, refuse_second_form
+from medeyes_verl.data.record import Record, make_record, read_answer_type
+from medeyes_verl.data.row import Split
+from medeyes_verl.data.shards import tables_in
+from medeyes_verl.data.tables import simple_record, table_rows
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
 IMAGES = "VQA_RAD Image Folder"
@@ -30,30 +31,37 @@ _KEYS = ("qid", "phrase_type", "image_name", "image_organ", "question", "answer"
 
 def read(folder: Path) -> Iterator[Record]:
     """The questions of a folder in either form."""
+    tables = tables_in(folder)
     if (folder / QUESTIONS).is_file():
+        refuse_second_form(folder / QUESTIONS, tables)
         yield from _archive(folder)
-    else:
-        yield from simple_records(folder)
+    for row in table_rows(tables, ("question", "answer"), ("image",)):
+        phrase_type = row.labelled("phrase_type")
+        yield simple_record(row if phrase_type is None else row._replace(split=_split(phrase_type, row.place)))
 
 
 def _archive(folder: Path) -> Iterator[Record]:
     path, picture = folder / QUESTIONS, in_folder(folder / IMAGES)
     for number, entry in enumerate(read_json_list(path, _KEYS)):
-        answer_type = str(entry["answer_type"]).strip()
-        if entry["phrase_type"] not in _SPLITS or answer_type not in ("CLOSED", "OPEN"):
-            raise SourceError(
-                f"{path}: entry {number} has phrase_type {entry['phrase_type']!r} and answer_type {answer_type!r}; "
-                f"known are {', '.join(_SPLITS)} and CLOSED, OPEN"
-            )
+        place = f"{path.name}: entry {number}"
+        image = tidy(entry["image_name"])[0]
         yield make_record(
-            _SPLITS[entry["phrase_type"]],
+            _split(entry["phrase_type"], place),
             entry["question"],
             entry["answer"],
-            (picture(str(entry["image_name"])),),
-            id=str(entry["qid"]),
-            answer_type=cast(AnswerType, answer_type),
+            (picture(image),) if image else (),
+            id=entry["qid"],
+            answer_type=read_answer_type(entry["answer_type"], place),
             organ=entry["image_organ"],
+            left_out="" if image else "no image",
+            place=place,
         )
+
+
+def _split(phrase_type: object, place: str) -> Split:
+    if phrase_type not in _SPLITS:
+        raise SourceError(f"{place} has phrase_type {phrase_type!r}; known are {', '.join(_SPLITS)}")
+    return _SPLITS[str(phrase_type)]
 
 
 app = make_app(Benchmark("vqa_rad", read, "flaviagiammarino/vqa-rad"))
