@@ -103,7 +103,7 @@ def _read(path: Path) -> pa.Table:
     if not table.schema.equals(ROW_SCHEMA):
         raise SourceError(
             f"{path} does not have the columns of a prepared benchmark with pictures on disk; "
-            "prepare it with data_preprocess/ and without --embed-images"
+            "prepare it with medeyes-verl prepare and without --embed-images"
         )
     if not table.num_rows:
         raise SourceError(f"{path} has no rows")

@@ -220,7 +220,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     with file:
         missing = [name for name in ROW_SCHEMA.names if name not in file.schema_arrow.names]
         if missing:
-            raise ValueError(f"{path} lacks the columns {', '.join(missing)}; write it with data_preprocess/")
+            raise ValueError(f"{path} lacks the columns {', '.join(missing)}; write it with medeyes-verl prepare")
         for group in file.iter_batches(batch_size=ROWS_A_GROUP):
             for row in group.to_pylist():
                 row["images"] = [_path_of(image, path) for image in row["images"]]

@@ -77,14 +77,14 @@ def test_a_truncated_file_and_a_pointer_are_named(reader, make, table, tmp_path,
         (data[: len(data) // 2], "is not a readable parquet file"),
         (POINTER, "is a git-lfs pointer"),
         (b"", "is empty"),
-        (data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :], "damaged"),
+        (data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :], "download it again"),
     ):
         path.write_bytes(content)
         result = run(reader.app, source, tmp_path / "out")
         assert result.exit_code == 1, words
         assert isinstance(result.exception, SystemExit), result.exception
         assert "train.parquet" in said(result)
-        assert words in said(result) or words == "damaged"
+        assert words in said(result)
 
 
 def test_the_revision_that_was_read_is_named(tmp_path, run, rows, snapshot, encode) -> None:
