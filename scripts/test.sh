@@ -19,5 +19,15 @@ if [ $# -eq 0 ]; then
         "$PYTHON_BIN" -m twine check --strict outputs/dist/*; } || fail 'package' 'see above and outputs/build.log' \
         'fix pyproject.toml, setup.py or README.md'
 fi
-say 'tests'
-OMP_NUM_THREADS=1 exec "$PYTHON_BIN" -m pytest "$@"
+export OMP_NUM_THREADS=1
+if [ $# -gt 0 ]; then
+    say 'tests'
+    exec "$PYTHON_BIN" -m pytest "$@"
+fi
+say 'tests that take seconds, side by side'
+"$PYTHON_BIN" -m pytest -n 2 --dist loadfile -m 'not ray and not e2e'
+quick=$?
+say 'tests that start Ray, vLLM or whole runs, one after another'
+"$PYTHON_BIN" -m pytest -m 'ray or e2e'
+slow=$?
+[ "$quick" -eq 0 ] && [ "$slow" -eq 0 ] || fail 'tests' 'see above' 'fix them; bash scripts/test.sh PYTEST-ARGUMENTS runs a part'

@@ -28,7 +28,10 @@ class DocsError(AssertionError):
 
 
 def check_command(text: str, *, whole: bool = True) -> None:
-    """Check a command line; where it is not the `whole` of it, required options may be missing. Raises DocsError for an unknown program, file, command, option or key."""
+    """Check a command line; where it is not the `whole` of it, required options may be missing.
+
+    Raises DocsError for an unknown program, file, command, option or key.
+    """
     words = shlex.split(text, comments=True)
     while words and (_ASSIGNMENT.match(words[0]) or words[0] == "export"):
         words = words[1:]
