@@ -88,13 +88,18 @@ def open_picture(path: str | PathLike[str]) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
-            size = Size(*file.size)
-            if size.width * size.height > MAX_PICTURE_PIXELS:
-                raise ValueError(f"{size.width}×{size.height} is more than {MAX_PICTURE_PIXELS} pixels")
-            _check_aspect(size)
-            return _as_rgb(ImageOps.exif_transpose(file))
+            return usable_image(file)
     except Exception as error:  # Pillow's decoders raise many kinds of exception on damaged files
         raise ValueError(f"{path}: not usable as a picture: {error}") from error
+
+
+def usable_image(image: Image.Image) -> Image.Image:
+    """Bring an opened image into the form of `open_picture`: RGB, upright. Raises ValueError beyond its bounds."""
+    size = Size(*image.size)
+    if size.width * size.height > MAX_PICTURE_PIXELS:
+        raise ValueError(f"{size.width}×{size.height} is more than {MAX_PICTURE_PIXELS} pixels")
+    _check_aspect(size)
+    return _as_rgb(ImageOps.exif_transpose(image))
 
 
 def _check_aspect(size: Size) -> None:
