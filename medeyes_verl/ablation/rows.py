@@ -86,12 +86,12 @@ def _recommended(name: str, says: str, group: str, overrides: tuple[str, ...] = 
 
 def _weights(accuracy: float, grammar: float, diversity: float) -> tuple[str, ...]:
     parts = {"accuracy": accuracy, "grammar": grammar, "diversity": diversity}
-    return tuple(f"+reward.medeyes.{name}_weight={weight}" for name, weight in parts.items())
+    return tuple(f"reward.medeyes.{name}_weight={weight}" for name, weight in parts.items())
 
 
 def _replay(order: str) -> tuple[str, ...]:
     """Of few questions, so that they return: what is replayed are past successes in the very question."""
-    source = (f"+{SETTINGS}.off_policy_source=replay", f"+{SETTINGS}.replay.order={order}")
+    source = (f"{SETTINGS}.off_policy_source=replay", f"{SETTINGS}.replay.order={order}")
     return (*source, f"data.train_max_samples={RETURNING}")
 
 

@@ -7,19 +7,21 @@ expert row is what a policy that wrote those words would have produced.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 from omegaconf import DictConfig
 from PIL import Image
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
+from medeyes_verl.data.completion import own_name
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.gaze.conversation import Conversation
-from medeyes_verl.gaze.crop import open_picture
+from medeyes_verl.gaze.crop import open_picture, usable_image
 from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.grammar import STOP_STRINGS
@@ -27,8 +29,8 @@ from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.prompt import system_prompt
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.off_policy import OffPolicySource
-from medeyes_verl.plugin.settings import RolloutSettings, rollout_settings
-from medeyes_verl.plugin.streams import EXPERT, ON_POLICY
+from medeyes_verl.plugin.settings import ROLLOUT, RolloutSettings, rollout_settings
+from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, OUR_MODES, StreamsUnknownError, knows_streams
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ _games: dict[int, Game] = {}
 def _game_of(config: DictConfig, processor: Any) -> Game:
     if id(config) not in _games:
         settings = rollout_settings(config)
+        if settings.n_expert and not knows_streams(config):
+            raise StreamsUnknownError(
+                f"{ROLLOUT}.n_expert={settings.n_expert} under a trainer that does not say which rows are experts': it "
+                f"would train on them as on the policy's own. Set {OUR_MODES}, or n_expert to 0"
+            )
         tokens = PolicyTokens(processor)
         rules = settings.rules(tokens)
         source = OffPolicySource(settings, rules) if settings.n_expert else None
@@ -71,7 +78,12 @@ class GazeAgentLoop(AgentLoopBase):
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         game = _game_of(self.config, self.processor)
         messages = list(row["raw_prompt"])
-        originals = [await _original(part["image"]) for part in pictures_of(messages)]
+        originals = [await _original(part) for part in pictures_of(messages)]
+        if not originals:
+            raise ValueError(
+                f"row {own_name(row.get('extra_info'))}: medeyes_gaze needs an image, and the prompt has none. For "
+                "rows of text set actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"
+            )
         episode = Episode(originals, game.rules)
         if game.settings.system_prompt:  # written from the rules of this very episode, so the two cannot disagree
             views = [Size(*view.size) for view in episode.views]
@@ -127,7 +139,7 @@ class GazeAgentLoop(AgentLoopBase):
 
         Validation rows carry no expert id, so all their sessions are.
         """
-        if game.off_policy is None or not row.get("extra_info", {}).get("expert_id"):
+        if game.off_policy is None or not (row.get("extra_info") or {}).get("expert_id"):
             return None
         place = int(row["session_id"]) - (self.rollout_config.n - game.settings.n_expert)
         return place if place >= 0 else None
@@ -196,12 +208,18 @@ def _reading(path: str) -> Future[Image.Image]:
     return _readers.submit(open_picture, path)
 
 
-async def _original(given: str | Image.Image) -> Image.Image:
-    """A picture of a prompt at its full size; veRL's own loading would shrink it first."""
+async def _original(part: Mapping[str, Any]) -> Image.Image:
+    """An image of a prompt at its full size; veRL's own loading would shrink it first.
+
+    It is a path, the bytes of a table's cell, or an image that veRL has already opened.
+    """
+    given = part.get("bytes") or part["image"]
+    if isinstance(given, bytes):
+        return await asyncio.to_thread(open_picture, BytesIO(given))  # type: ignore[arg-type]  # a file object serves too
     if isinstance(given, Image.Image):
-        return given.convert("RGB")
+        return await asyncio.to_thread(usable_image, given)
     # shielded: a session that is cancelled must not take the picture from its siblings
-    return await asyncio.shield(asyncio.wrap_future(_reading(given)))
+    return await asyncio.shield(asyncio.wrap_future(_reading(str(given).removeprefix("file://"))))
 
 
 def _merged_versions(before: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ veRL reduces a metric by its name: one that contains max, min, sum or total is n
 (verl/trainer/ppo/v1/utils.py:_get_aggregation_type), so names here avoid them where a mean is meant.
 """
 
-from collections.abc import Sequence
+import numbers
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ Metrics = dict[str, float]
 def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real: Sequence[bool]) -> Metrics:
     """Means over the rows of each stream, padding rows left out.
 
+    What only some agent loops or rewards state (`record`, `source`, `reward_extra_info`) is averaged over the rows that
+    have it.
+
     Args:
         rows: a TensorDict of advantages, response_mask, rm_scores (nested, (B, T)) and extra_fields (B).
         uids, streams, real: per row its prompt, its stream, and whether it is no padding.
@@ -40,8 +44,8 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
             continue
         facts = [
             {
-                **_record_facts(extra_fields[i]["record"]),
-                **{name: part for name, part in extra_fields[i]["reward_extra_info"].items() if name != "id"},
+                **_record_facts(extra_fields[i].get("record")),
+                **_numbers(extra_fields[i].get("reward_extra_info") or {}),
                 "reward": rows["rm_scores"][i].sum().item(),
                 "advantage": advantages_B[i].item(),
                 "advantage_size": abs(advantages_B[i].item()),
@@ -51,17 +55,20 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
             for i in members
         ]
         metrics[f"medeyes/{stream}/rows"] = float(len(members))
-        metrics[f"medeyes/{stream}/silent_groups"] = silent[stream]
-        for name in facts[0]:
-            metrics[f"medeyes/{stream}/{name}"] = float(np.mean([fact[name] for fact in facts]))
-        modes = [mode for i in members for mode in extra_fields[i]["record"]["modes"]]
+        metrics[f"medeyes/{stream}/zero_advantage_groups"] = silent[stream]
+        metrics[f"medeyes/{stream}/silent_groups"] = silent[stream]  # the older name, for one release
+        for name in dict.fromkeys(
+            name for fact in facts for name in fact
+        ):  # loops and rewards may say different things
+            metrics[f"medeyes/{stream}/{name}"] = float(np.mean([fact[name] for fact in facts if name in fact]))
+        modes = [mode for i in members for mode in (extra_fields[i].get("record") or {}).get("modes", ())]
         if modes:
             metrics[f"medeyes/{stream}/scan_share"] = modes.count("scan") / len(modes)
             metrics[f"medeyes/{stream}/drill_share"] = modes.count("drill") / len(modes)
         if stream == EXPERT:
-            replayed = [extra_fields[i]["source"] == REPLAY for i in members]
+            replayed = [extra_fields[i].get("source") == REPLAY for i in members]
             metrics["medeyes/expert/replayed_share"] = float(np.mean(replayed))
-    metrics["medeyes/expert/missing_rows"] = float(sum(bool(extra_fields[i]["expert_missing"]) for i in kept))
+    metrics["medeyes/expert/missing_rows"] = float(sum(bool(extra_fields[i].get("expert_missing")) for i in kept))
     return metrics
 
 
@@ -106,7 +113,14 @@ def _masks(rows: Any) -> Sequence[torch.Tensor]:
     return rows["response_mask"].unbind()
 
 
-def _record_facts(record: dict[str, Any]) -> Metrics:
+def _numbers(info: Mapping[str, Any]) -> Metrics:
+    """What of a row's reward can be averaged; a reward function of the user's may return words beside its score."""
+    return {name: float(value) for name, value in info.items() if isinstance(value, numbers.Real)}
+
+
+def _record_facts(record: dict[str, Any] | None) -> Metrics:
+    if record is None:  # a loop that is not ours need not leave one
+        return {}
     return {
         "format_valid": float(EpisodeRecord.from_dict(record).well_formed),
         "answered": float(record["finish"] == "answered"),

@@ -2,9 +2,8 @@
 
 Neither call carries the stream. The estimator reads it from the prompt ids, which our trainer labels. The
 loss gets it, and the settings, beside the call: stock ``ppo_loss`` hands a policy loss four tensors and
-nothing else, so ``dual_stream_ppo_loss`` wraps it and says which rows are the experts'. In a run with another
-trainer the loss uses the paper's settings and takes a row for an expert's when all its old
-log-probabilities are 0, which is what π_expert = 1 means.
+nothing else, so ``dual_stream_ppo_loss`` wraps it and says which rows are the experts'. Under a trainer that does
+neither, both refuse: a guess would train plain GRPO under another name.
 """
 
 from collections.abc import Iterator
@@ -15,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 from verl.trainer.ppo.core_algos import agg_loss, register_adv_est, register_policy_loss
 
 from medeyes_verl.algorithm.advantage import dual_stream_advantage
 from medeyes_verl.algorithm.policy_loss import dual_stream_terms
 from medeyes_verl.algorithm.settings import DualStreamSettings
-from medeyes_verl.plugin.streams import split_labels
+from medeyes_verl.plugin.objective_settings import dual_stream_settings
+from medeyes_verl.plugin.streams import OUR_MODES, StreamsUnknownError, split_labels
 
 NUMERATOR, DENOMINATOR = ":numerator", ":denominator"
 """Suffixes of a diagnostic's two halves. veRL averages metrics over micro-batches; a mean of means would be wrong
@@ -40,14 +39,6 @@ class Streams:
 _streams: ContextVar[Streams | None] = ContextVar("medeyes_streams", default=None)
 
 
-def dual_stream_settings(algorithm_config: Any) -> DualStreamSettings:
-    """``algorithm.medeyes`` of a veRL configuration; absent keys are the paper's. Raises ValueError."""
-    given = (algorithm_config or {}).get("medeyes") or {}
-    return DualStreamSettings.from_mapping(
-        OmegaConf.to_container(given, resolve=True) if isinstance(given, DictConfig) else given
-    )
-
-
 @register_adv_est("medeyes_dual_stream")
 def dual_stream_estimator(
     token_level_rewards: torch.Tensor,
@@ -61,11 +52,14 @@ def dual_stream_estimator(
     Args:
         token_level_rewards: (B, T), the trajectory's reward on its last token.
         response_mask: (B, T), 1 on tokens that the model wrote.
-        index: (B,) prompt ids, labelled with the stream by our trainer; plain ids are all on-policy.
+        index: (B,) prompt ids, each labelled with its stream (`medeyes_verl.plugin.streams.labelled`).
         config: veRL's algorithm configuration; reads ``medeyes`` and ``norm_adv_by_std_in_grpo``.
 
     Returns:
         advantages and returns, (B, T) each, equal as in GRPO.
+
+    Raises:
+        StreamsUnknownError: an id carries no label, since the trainer in use knows no streams.
     """
     prompts, experts = split_labels(index)
     algorithm = config if config is not None else {}
@@ -90,11 +84,18 @@ def dual_stream_policy_loss(
     config: Any = None,
     rollout_is_weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Loss of a micro-batch of both streams; all tensors (B, T). Signature: PolicyLossFn (verl core_algos.py)."""
+    """Compute the loss of a micro-batch of both streams; all tensors (B, T).
+
+    Signature: PolicyLossFn (verl core_algos.py). Raises StreamsUnknownError outside `dual_stream_ppo_loss`.
+    """
     streams = _streams.get()
     if streams is None:
-        expert_B = ((old_log_prob == 0) | ~response_mask.bool()).all(dim=-1) & response_mask.bool().any(dim=-1)
-        streams = Streams(expert_B, DualStreamSettings())
+        raise StreamsUnknownError(
+            "the policy loss medeyes_dual_stream was called by a trainer that does not say which rows are experts'. "
+            f"Set {OUR_MODES}; or, for veRL's own loss, actor_rollout_ref.actor.policy_loss.loss_mode=vanilla "
+            "with algorithm.adv_estimator=grpo. A trainer of your own sends "
+            "medeyes_verl.plugin.objective.dual_stream_ppo_loss to its actor with set_loss_fn"
+        )
     clip = config.clip_ratio
     terms = dual_stream_terms(
         log_prob,

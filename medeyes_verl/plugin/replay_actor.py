@@ -58,6 +58,8 @@ def find_replay() -> Any:
 def successes(rows: Any, real: Sequence[bool], expert_B: torch.Tensor, step: int) -> list[Success]:
     """The policy's own right and well-formed episodes among a step's rows, as trajectories.
 
+    A row whose agent loop left no record is no episode of ours and is passed over.
+
     Args:
         rows: a TensorDict of extra_fields, extra_info (B) and rm_scores (nested, (B, T)).
         real: per row, whether it is no padding.
@@ -66,9 +68,9 @@ def successes(rows: Any, real: Sequence[bool], expert_B: torch.Tensor, step: int
     found = []
     facts = zip(list(rows["extra_fields"]), list(rows["extra_info"]), rows["rm_scores"].unbind(), strict=True)
     for (fields, asked, scores), is_real, replayed in zip(facts, real, expert_B.tolist(), strict=True):
-        if not is_real or replayed or not asked.get("expert_id"):
+        if not is_real or replayed or not asked.get("expert_id") or "record" not in fields:
             continue
-        right = bool(fields["reward_extra_info"]["acc"])
+        right = (fields.get("reward_extra_info") or {}).get("acc") == 1  # a part of the user's may lie between
         record = EpisodeRecord.from_dict(fields["record"])
         trajectory = trajectory_of(asked["expert_id"], fields["turn_texts"], record, right)
         if trajectory is not None and right:

@@ -2,68 +2,121 @@
 
 Named by a recipe under ``reward.reward_manager``. veRL calls it once a trajectory (experimental/reward_loop);
 an exception here would cost the whole group of the prompt, so a row that cannot be scored gets reward 0, is
-counted in ``reward_error`` and named in the log.
+counted in ``reward_error`` and says why in ``reward_error_text``. The trainer stops a run in which these are more than
+a hundredth of a step (`medeyes_verl.plugin.reward_errors`).
 """
 
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from medeyes_verl.data.completion import RowRefusedError, complete, own_name
 from medeyes_verl.gaze.record import EpisodeRecord
-from medeyes_verl.reward.compose import RewardParts, RewardSettings, reward
+from medeyes_verl.plugin.custom_reward import custom_reward, last_row
+from medeyes_verl.plugin.reward_errors import COUNT, LONGEST_TEXT, TEXT
+from medeyes_verl.plugin.settings import reward_settings
+from medeyes_verl.reward.compose import RewardParts, reward
 
 logger = logging.getLogger(__name__)
 
+NO_RECORD = (
+    "the agent loop left no extra_fields['record'], which r_acc, r_grammar and r_div read. Use the loop medeyes_gaze; "
+    "or reward.reward_manager.source=register reward.reward_manager.name=naive; "
+    "or reward.custom_reward_function.path=FILE with "
+    "reward.medeyes.accuracy_weight=0 reward.medeyes.grammar_weight=0 reward.medeyes.diversity_weight=0"
+)
+
+
+class NoRecordError(ValueError):
+    """A row cannot be scored, since its agent loop does not say what happened in the episode."""
+
 
 class MedEyesRewardManager(RewardManagerBase):
-    """R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div, weights from ``reward.medeyes``."""
+    """R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div, plus the user's own function; weights from ``reward.medeyes``."""
 
-    def __init__(self, config: DictConfig, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        tokenizer: Any,
+        compute_score: Any = None,
+        reward_router_address: Any = None,
+        reward_model_tokenizer: Any = None,
+        **_: Any,
+    ) -> None:
         super().__init__(config, tokenizer, compute_score)
         self.settings = reward_settings(config)
+        self.custom = custom_reward(config, compute_score, tokenizer, reward_router_address, reward_model_tokenizer)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        row = data[-1:][0].non_tensor_batch
+        item = last_row(data)
+        row = item.non_tensor_batch
+        extra = _completed_extra(row)
+        name = str(own_name(extra))
+        logged: dict[str, Any] = _logged(RewardParts.zero(), gazes=0) if self.settings.needs_record else {}
+        if self.custom is not None:
+            logged["r_custom"] = 0.0
+        total, error = 0.0, ""
         try:
-            record = EpisodeRecord.from_dict(row["tool_extra_fields"]["record"])
-            parts = reward(
-                record,
-                ground_truth=row["reward_model"]["ground_truth"],
-                question_type=row["extra_info"]["question_type"],
-                options=row["extra_info"]["options"],
-                settings=self.settings,
-            )
-        except Exception:
-            logger.exception("no reward for row %s: its score is 0", row["extra_info"].get("id"))
-            return {"reward_score": 0.0, "reward_extra_info": _logged(row, RewardParts.zero(), gazes=0, error=True)}
+            ours = self._ours(row)
+            if ours is not None:
+                parts, gazes = ours
+                total = parts.total
+                logged |= _logged(parts, gazes)
+            if self.custom is not None:
+                score, others = await self.custom(item, extra)
+                total += self.settings.custom_weight * score
+                taken = {*logged, "id", COUNT, TEXT}
+                logged |= {f"custom_{key}" if key in taken else key: value for key, value in others.items()}
+                logged["r_custom"] = score
+                logged.setdefault("acc", score)  # veRL's core metric of a validation, as under its own manager
+        except Exception as caught:  # whatever it is, it costs this row alone
+            total, error = 0.0, f"{type(caught).__name__}: {caught}"[:LONGEST_TEXT]
+            logger.exception("no reward for row %s: its score is 0", name)
         return {
-            "reward_score": parts.total,
-            "reward_extra_info": _logged(row, parts, gazes=len(record.boxes), error=False),
+            "reward_score": total,
+            # words, so veRL leaves them out of its means and keeps them in its dumps, where they tell which row it was
+            "reward_extra_info": {"id": name, **logged, COUNT: float(bool(error)), TEXT: error},
         }
 
+    def _ours(self, row: Mapping[str, Any]) -> tuple[RewardParts, int] | None:
+        """Our parts and the number of gazes; None where none of our parts has a weight and the row has none of them.
 
-def reward_settings(config: DictConfig) -> RewardSettings:
-    """``reward.medeyes`` of a veRL configuration; absent keys are the paper's. Raises ValueError."""
-    given = OmegaConf.select(config, "reward.medeyes") or {}
-    return RewardSettings.from_mapping(OmegaConf.to_container(given, resolve=True) if given else {})
+        Raises what makes a row unscorable, where one of our parts has a weight.
+        """
+        try:
+            record = (row.get("tool_extra_fields") or {}).get("record")
+            if record is None:
+                raise NoRecordError(NO_RECORD)
+            completed = complete(row)
+            episode = EpisodeRecord.from_dict(record)
+            info = completed.extra_info
+            parts = reward(episode, completed.ground_truth, info["question_type"], info["options"], self.settings)
+        except Exception:
+            if self.settings.needs_record:
+                raise
+            return None
+        return parts, len(episode.boxes)
 
 
-def _logged(row: Mapping[str, Any], parts: RewardParts, gazes: int, error: bool) -> dict[str, float | str]:
-    """What veRL logs of a row. It takes ``acc`` for the core figure of a validation: right or wrong, always.
+def _completed_extra(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row's ``extra_info``, completed where that is possible: a function of the user's may need less than we do."""
+    try:
+        return complete(row).extra_info
+    except RowRefusedError:
+        return row.get("extra_info") or {}
 
-    ``id`` is words, so veRL leaves it out of its means and keeps it in its dumps, where it tells which row it was.
-    """
+
+def _logged(parts: RewardParts, gazes: int) -> dict[str, float]:
+    """What veRL logs of our parts. It takes ``acc`` for the core metric of a validation: correct or not, always."""
     return {
-        "id": str(row["extra_info"].get("id")),
         "acc": parts.exact_match,
         "r_acc": parts.r_acc,
         "r_grammar": parts.r_grammar,
         "r_div": parts.r_div,
         "token_f1": parts.token_f1,
         "gazes": float(gazes),
-        "reward_error": float(error),
     }

@@ -1,6 +1,7 @@
-"""The settings that a user writes below ``actor_rollout_ref.rollout.custom.medeyes`` and ``data.medeyes``, typed.
+"""The settings that a user writes below the keys of `SETTINGS`, typed.
 
 veRL passes these subtrees through unread. An unknown key or a wrong type is an error that names the key.
+``config/medeyes/base.yaml`` declares every one of them with its default, so that all are set without Hydra's ``+``.
 """
 
 from dataclasses import dataclass, field
@@ -9,9 +10,12 @@ from typing import Any, TypeVar, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from medeyes_verl.algorithm.settings import DualStreamSettings
 from medeyes_verl.expert.replay import OffPolicySource, ReplaySettings
+from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.reward.compose import RewardSettings
 
 T = TypeVar("T")
 
@@ -68,15 +72,38 @@ class DataSettings:
     """Folder that relative picture paths are joined to; none: paths in the table are absolute."""
 
 
+ROLLOUT = "actor_rollout_ref.rollout.custom.medeyes"
+SETTINGS: dict[str, type] = {
+    ROLLOUT: RolloutSettings,
+    f"{ROLLOUT}.episode": EpisodeSettings,
+    f"{ROLLOUT}.episode.view": PixelBounds,
+    f"{ROLLOUT}.episode.crop": PixelBounds,
+    f"{ROLLOUT}.replay": ReplaySettings,
+    f"{ROLLOUT}.live": LiveSettings,
+    "algorithm.medeyes": DualStreamSettings,
+    "reward.medeyes": RewardSettings,
+    "data.medeyes": DataSettings,
+}
+"""The class whose fields are the keys below each of our subtrees."""
+OF_THE_MODEL = (f"{ROLLOUT}.episode.view.multiple", f"{ROLLOUT}.episode.crop.multiple")
+"""Fields that are no keys: the model's processor decides them."""
+
+
 def rollout_settings(config: DictConfig) -> RolloutSettings:
     """Read and check the rollout settings of a whole veRL configuration.
 
     Raises:
         ValueError: an unknown key, a wrong type, or streams that do not fit into ``rollout.n``.
     """
-    where = "actor_rollout_ref.rollout.custom.medeyes"
+    where = ROLLOUT
     settings = _typed(RolloutSettings, OmegaConf.select(config, where), where)
     EpisodeSettings.from_mapping(settings.episode)
+    for name in ("view", "crop"):
+        if "multiple" in settings.episode.get(name, {}):
+            raise ValueError(
+                f"{where}.episode.{name}.multiple={settings.episode[name]['multiple']}: the model's processor decides "
+                "it (28 for Qwen2.5-VL, 32 for Qwen3-VL); remove the key"
+            )
     n = config.actor_rollout_ref.rollout.n
     if not 0 <= settings.n_expert < n:
         raise ValueError(
@@ -103,7 +130,13 @@ def replay_settings(settings: RolloutSettings) -> ReplaySettings:
     try:
         return ReplaySettings(**settings.replay)
     except TypeError as error:
-        raise ValueError(f"actor_rollout_ref.rollout.custom.medeyes.replay: {error}") from error
+        raise ValueError(f"{ROLLOUT}.replay: {error}") from error
+
+
+def reward_settings(config: DictConfig) -> RewardSettings:
+    """Read and check ``reward.medeyes``; absent keys are the paper's. Raises ValueError."""
+    given = OmegaConf.select(config, "reward.medeyes") or {}
+    return RewardSettings.from_mapping(OmegaConf.to_container(given, resolve=True) if given else {})
 
 
 def data_settings(data_config: DictConfig) -> DataSettings:

@@ -7,6 +7,8 @@ keeps what a report shows:
 - around the advantages: label the prompt id each row carries with its stream, so that statistics are taken per
   (prompt, stream), and put the plain id back. Keys are untouched: replay, balancing, filtering and dumps see
   the groups as they are;
+- before anything is computed: stop where rows could not be scored, or where experts meet a loss that knows none;
+- in the first step: warn where the expert stream teaches nothing;
 - around a validation: keep its episodes;
 - with a checkpoint: keep the policy's past successes, where they are replayed.
 """
@@ -29,13 +31,17 @@ from verl.trainer.ppo.v1 import (
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 
+from medeyes_verl.plugin.expert_check import first_step_warning
 from medeyes_verl.plugin.inventory import require_everything
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
-from medeyes_verl.plugin.objective import dual_stream_ppo_loss, dual_stream_settings
+from medeyes_verl.plugin.objective import dual_stream_ppo_loss
+from medeyes_verl.plugin.objective_settings import dual_stream_settings
+from medeyes_verl.plugin.preflight import objective_problems, preflight, refuse_problems
 from medeyes_verl.plugin.replay_actor import make_replay, successes
+from medeyes_verl.plugin.reward_errors import RewardErrors
 from medeyes_verl.plugin.run_files import keep_run_files
 from medeyes_verl.plugin.settings import replay_settings, rollout_settings
-from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
+from medeyes_verl.plugin.streams import EXPERT, MODE_MARK, ON_POLICY, labelled, stream_of
 from medeyes_verl.plugin.validation_figures import kept_rows, record_validation
 
 if TYPE_CHECKING:
@@ -56,11 +62,16 @@ class DualStreamMixin(_Base):
 
     def __init__(self, config: DictConfig) -> None:
         require_everything()
+        refuse_problems(preflight(config, tables=False))  # the dataset checks its tables when it is made
         keep_run_files(config)
-        rollout = rollout_settings(config)
+        self.rollout = rollout_settings(config)
         self.dual_stream = dual_stream_settings(config.algorithm)
-        self.replay = make_replay(replay_settings(rollout)) if rollout.off_policy_source != "experts" else None
+        replays = self.rollout.off_policy_source != "experts"
+        self.replay = make_replay(replay_settings(self.rollout)) if replays else None
+        self.reward_errors = RewardErrors()
+        self.first_step_checked = False
         with open_dict(config):  # veRL compares the mode by name and knows only its own (trainer_base.py:129,153,…)
+            config.trainer.v1[MODE_MARK] = config.trainer.v1.trainer_mode
             config.trainer.v1.trainer_mode = self.base_mode
         super().__init__(config)
         self.replay_buffer.poll_interval = min(self.replay_buffer.poll_interval, POLL_SECONDS)
@@ -72,8 +83,13 @@ class DualStreamMixin(_Base):
         self.actor_rollout_wg.set_loss_fn(loss)
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        batch = super()._compute_old_log_prob(batch, metrics)
+        real = [not tag.get("is_padding", False) for tag in batch.tags]
+        extra_fields = [fields for fields, is_real in zip(self._extra_fields(batch), real, strict=True) if is_real]
+        self.reward_errors.check(extra_fields, f"training step {self.global_steps}")
         expert_B = self._expert_rows(batch)
+        if expert_B.any():
+            refuse_problems(objective_problems(self.config))
+        batch = super()._compute_old_log_prob(batch, metrics)
         fields = ["old_log_probs", "response_mask", "responses"]
         # in bypass mode veRL takes the engine's log-probabilities as they are: there is nothing to compare
         recomputed = not self.config.algorithm.rollout_correction.bypass_mode
@@ -107,7 +123,12 @@ class DualStreamMixin(_Base):
             self._put(batch, uid=uids)
         rows = self._get(batch, "advantages", "response_mask", "extra_fields", "rm_scores")
         real = [not tag.get("is_padding", False) for tag in batch.tags]
-        metrics.update(stream_metrics(rows, uids, streams, real))
+        of_streams = stream_metrics(rows, uids, streams, real)
+        metrics.update(of_streams)
+        if not self.first_step_checked:
+            self.first_step_checked = True
+            if warning := first_step_warning(of_streams, self.rollout, self.dual_stream):
+                print(warning, flush=True)
         if self.replay is not None:
             rows = self._get(batch, "extra_fields", "extra_info", "rm_scores")
             kept = ray.get(self.replay.add.remote(successes(rows, real, expert_B, self.global_steps)))
@@ -130,26 +151,36 @@ class DualStreamMixin(_Base):
         """Where veRL keeps the checkpoint of the current step (trainer_base.py:_save_checkpoint)."""
         return Path(self.config.trainer.default_local_dir).absolute() / f"global_step_{self.global_steps}"
 
+    def _compute_metrics(self, batch: KVBatchMeta, *args: Any, **kwargs: Any) -> None:
+        for tag in batch.tags:  # rows that no engine wrote, such as a user's own demonstrations, are of this step
+            for version in ("min_global_steps", "max_global_steps"):
+                if tag.get(version) is None:
+                    tag[version] = self.global_steps - 1
+        super()._compute_metrics(batch, *args, **kwargs)
+
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)
         divided(metrics)
         return batch
 
     def _validate(self) -> dict[str, float]:
-        with kept_rows(self.replay_buffer) as rows:
+        with kept_rows(self.replay_buffer) as kept:
             metrics: dict[str, float] = super()._validate()
-        record_validation(rows, self.config, self.processor, self.logger, self.global_steps)
+        self.reward_errors.check(kept.extra_fields, f"validation at step {self.global_steps}")
+        record_validation(kept.rows, self.config, self.processor, self.logger, self.global_steps)
         return metrics
 
     def _expert_rows(self, batch: KVBatchMeta) -> torch.Tensor:
         """(B,) True for expert trajectories. A padding row copies another row's fields and is nobody's."""
-        extra_fields = list(self._get(batch, "extra_fields")["extra_fields"])
         return torch.tensor(
             [
-                fields.get("stream") == EXPERT and not tag.get("is_padding", False)
-                for fields, tag in zip(extra_fields, batch.tags, strict=True)
+                stream_of(fields) == EXPERT and not tag.get("is_padding", False)
+                for fields, tag in zip(self._extra_fields(batch), batch.tags, strict=True)
             ]
         )
+
+    def _extra_fields(self, batch: KVBatchMeta) -> list[dict[str, Any]]:
+        return list(self._get(batch, "extra_fields")["extra_fields"])
 
     @staticmethod
     def _get(batch: KVBatchMeta, *fields: str) -> Any:

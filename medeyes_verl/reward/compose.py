@@ -1,6 +1,7 @@
 """The reward of a trajectory: R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div (MedEyes, arXiv 2511.22018).
 
 Reads the facts of the episode's record; no text is parsed a second time. Every part is kept, to be logged on its own.
+A reward function of the user's is one more part, added by who calls it (`RewardSettings.custom_weight`).
 """
 
 from __future__ import annotations
@@ -26,17 +27,24 @@ class RewardSettings:
     """Weight of r_grammar."""
     diversity_weight: float = 0.1
     """Weight of r_div."""
+    custom_weight: float = 1.0
+    """Weight of r_custom, what the user's own reward function returns; no part of R(τ) where there is none."""
     open_metric: Literal["exact", "token_f1"] = "exact"
     """r_acc of an open question: right or wrong (the paper), or the token F1."""
 
     def __post_init__(self) -> None:
-        for name in ("accuracy_weight", "grammar_weight", "diversity_weight"):
+        for name in ("accuracy_weight", "grammar_weight", "diversity_weight", "custom_weight"):
             weight = getattr(self, name)
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not math.isfinite(weight) or weight < 0:
                 raise ValueError(f"{name} must be a finite number from 0 upwards, not {weight!r}")
         if self.open_metric not in ("exact", "token_f1"):
             raise ValueError(f"open_metric {self.open_metric!r} is unknown: use exact or token_f1")
+
+    @property
+    def needs_record(self) -> bool:
+        """Whether a part that reads the episode's record has a weight."""
+        return bool(self.accuracy_weight or self.grammar_weight or self.diversity_weight)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RewardSettings:

@@ -19,6 +19,8 @@ TRAINER_STEPS = {
     "_compute_old_log_prob": "(self, batch, metrics)",
     "_compute_advantage": "(self, batch, metrics)",
     "_update_actor": "(self, batch, metrics)",
+    "_compute_metrics": "(self, batch, metrics, timing_raw, global_steps, epoch)",
+    "_validate": "(self)",
 }
 CORE = "verl.trainer.ppo.core_algos"
 LOOP = "verl.experimental.agent_loop.agent_loop"

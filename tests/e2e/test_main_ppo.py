@@ -66,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     overrides = (
         # the same four prompts in each step of a run, so that what the policy got right can be replayed to it
         *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4", "data.train_max_samples=4"),
-        "+actor_rollout_ref.rollout.custom.medeyes.off_policy_source=mixed",
+        "actor_rollout_ref.rollout.custom.medeyes.off_policy_source=mixed",
         # experts that all score alike are silent under the paper's rule; here they must move the weights
         "algorithm.medeyes.off_policy_baseline=on_policy",
         "actor_rollout_ref.actor.optim.lr=1e-4",
@@ -143,6 +143,11 @@ def test_every_metric_the_readme_names_is_logged(runs: tuple[Run, Run]) -> None:
     [
         ((), {"VERL_PLATFORM": "cpu"}, "Missing mandatory value: medeyes.data"),
         (("medeyes.data=d", "medeyes.output=o"), {}, "Environment variable 'VERL_PLATFORM' not found"),
+        (
+            ("medeyes.data=d", "distillation.enabled=true"),
+            {"VERL_PLATFORM": "cpu"},
+            "2. data.train_files=d/train.parquet",
+        ),
     ],
 )
 def test_a_run_that_lacks_something_says_so_at_once(
@@ -159,4 +164,8 @@ def test_a_run_that_lacks_something_says_so_at_once(
         check=False,
     )
     assert done.returncode != 0
-    assert said in done.stdout + done.stderr
+    output = done.stdout + done.stderr
+    assert said in output
+    assert "medeyes_verl refuses to start this run" in output
+    assert "Traceback" not in output
+    assert "ray init" not in output

@@ -62,15 +62,27 @@ def test_each_stream_by_hand(rows: TensorDict) -> None:
     assert own["r_acc"] == 0.5
     assert own["advantage"] == 0.0
     assert own["advantage_size"] == 1.0
-    assert own["silent_groups"] == 0.0
+    assert own["zero_advantage_groups"] == own["silent_groups"] == 0.0
     assert own["format_valid"] == 0.5
     assert own["gazes"] == 2.0
     assert (own["written_tokens"], own["response_length"]) == (2.0, 2.5)
     assert (own["scan_share"], own["drill_share"]) == (0.25, 0.75)
-    assert metrics["medeyes/expert/silent_groups"] == 1.0
+    assert metrics["medeyes/expert/zero_advantage_groups"] == metrics["medeyes/expert/silent_groups"] == 1.0
     assert metrics["medeyes/expert/replayed_share"] == 0.0
     assert metrics["medeyes/expert/reward"] == pytest.approx(0.9)
     assert metrics["medeyes/expert/missing_rows"] == 0.0
+
+
+def test_rows_of_other_loops_and_rewards_count_with_what_they_say(rows: TensorDict) -> None:
+    fields = list(rows["extra_fields"])
+    fields[0] = {"turn_scores": [], "reward_extra_info": {"judge": 0.25, "kind": "open"}}
+    fields[1] = {}
+    rows["extra_fields"] = NonTensorStack(*fields)
+    metrics = stream_metrics(rows, ["p", "p", "p", "q"], ["on_policy", "on_policy", "expert", "on_policy"], [True] * 4)
+    own = {name.removeprefix("medeyes/on_policy/"): value for name, value in metrics.items() if "on_policy" in name}
+    assert (own["rows"], own["judge"], own["gazes"], own["turns"]) == (3, 0.25, 0, 1)
+    assert own["reward"] == pytest.approx(0.4)
+    assert "kind" not in own
 
 
 def test_names_do_not_change_how_verl_reduces_them(rows: TensorDict) -> None:

@@ -1,5 +1,6 @@
 """Recipes and examples compose with stock main_ppo's configuration and pass veRL's own validation."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -88,6 +89,31 @@ def test_an_example_is_a_valid_run(example: str) -> None:
     assert isinstance(config, DictConfig)
     validated(config)
     assert config.algorithm.adv_estimator == "medeyes_dual_stream"
+
+
+@pytest.mark.parametrize("recipe", ["cpu_tiny", "gpu_tiny", "qwen2_5_vl_3b", "on_policy_only"])
+def test_every_key_of_ours_is_declared_so_that_none_needs_a_plus(recipe: str) -> None:
+    from medeyes_verl.plugin.settings import OF_THE_MODEL, SETTINGS
+
+    keys = [f"{where}.{field.name}" for where, settings in SETTINGS.items() for field in dataclasses.fields(settings)]
+    keys += [f"medeyes.{name}" for name in ("data", "model", "output")]
+    wanted = {key for key in keys if key not in OF_THE_MODEL}
+    config = composed(f"+medeyes={recipe}", *GIVEN)
+    holes = {key for key in wanted if key.split(".")[-1] not in OmegaConf.select(config, key.rpartition(".")[0])}
+    assert not holes, f"declare in config/medeyes/base.yaml: {sorted(holes)}"
+
+
+def test_declared_values_are_the_settings_own_defaults() -> None:
+    """What base.yaml says must not drift from what a run without a recipe gets."""
+    from medeyes_verl.plugin.settings import OF_THE_MODEL, ROLLOUT, SETTINGS
+
+    config = OmegaConf.load(ROOT / "medeyes_verl" / "config" / "medeyes" / "base.yaml")
+    chosen = (f"{ROLLOUT}.n_expert", f"{ROLLOUT}.experts", *OF_THE_MODEL)
+    for where, settings in SETTINGS.items():
+        for field in dataclasses.fields(settings):
+            key, default = f"{where}.{field.name}", field.default
+            if default is not dataclasses.MISSING and key not in chosen:
+                assert OmegaConf.select(config, key) == default, key
 
 
 @pytest.mark.parametrize(

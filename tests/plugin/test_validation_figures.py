@@ -1,6 +1,7 @@
 """A validation's episodes on their way to a log and to TensorBoard and W&B, without a trainer."""
 
 import logging
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 from transformers import AutoProcessor
 
 from medeyes_verl.data.row import read_rows
@@ -37,6 +39,7 @@ def row(prepared: Any, processor: Any) -> dict[str, Any]:
         "data_source": stored["data_source"],
         "reward_model": stored["reward_model"],
         "extra_info": stored["extra_info"],
+        "extra_fields": {"record": {"turns": 2}},
         "responses": torch.tensor([token for ids, _ in encoded for token in ids]),
         "response_mask": torch.tensor([own for ids, own in encoded for _ in ids]),
     }
@@ -110,13 +113,42 @@ def test_a_failure_is_told_and_goes_no_further(
     assert "the episodes of the validation at step 4 were not logged" in caplog.text
 
 
-def test_pictures_inside_the_table_are_counted(
+@pytest.mark.parametrize("opened", [True, False])
+def test_images_inside_the_table_are_written_beside_the_log(
+    row: dict[str, Any], config: Any, processor: Any, tmp_path: Path, opened: bool
+) -> None:
+    part = row["raw_prompt"][0]["content"][0]
+    data = Path(part["image"]).read_bytes()
+    size = Image.open(BytesIO(data)).size
+    part["image"] = Image.open(BytesIO(data))
+    if not opened:
+        part["bytes"] = data
+    record_validation([row], config, processor, SimpleNamespace(logger={}), step=4)
+    [episode] = read_episodes(tmp_path / "logs" / "validation-4.jsonl")
+    [image] = episode.images
+    assert Path(image).is_relative_to(tmp_path / "logs" / "images")
+    assert Image.open(image).size == size
+    assert episode.scores.acc == 1.0
+
+
+def test_a_row_of_a_foreign_table_is_logged(row: dict[str, Any], config: Any, processor: Any, tmp_path: Path) -> None:
+    """With veRL's own dataset class nothing has completed the row before."""
+    row["extra_info"] = {"index": 3, "split": "val", "answer": "x"}
+    del row["data_source"]
+    record_validation([row], config, processor, SimpleNamespace(logger={}), step=4)
+    [episode] = read_episodes(tmp_path / "logs" / "validation-4.jsonl")
+    assert (episode.id, episode.split, episode.scores.acc) == ("3", "val", 1.0)
+    assert episode.data_source == "unknown"
+    assert episode.image_sizes
+
+
+def test_rows_of_a_loop_that_leaves_no_record_are_counted(
     row: dict[str, Any], config: Any, processor: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    row["raw_prompt"][0]["content"][0]["image"] = {"bytes": b""}
+    row["extra_fields"] = {"turn_scores": []}
     with caplog.at_level(logging.WARNING):
         record_validation([row], config, processor, SimpleNamespace(logger={}), step=4)
-    assert "1 episodes of a validation are not logged" in caplog.text
+    assert "1 rows of a validation are not logged: their agent loop left no record" in caplog.text
     assert read_episodes(tmp_path / "logs" / "validation-4.jsonl") == []
 
 
@@ -143,13 +175,20 @@ def test_rows_are_kept_while_they_are_sampled_and_the_buffer_is_left_as_it_was(m
     monkeypatch.setattr(module.tq, "kv_batch_get", get)
     monkeypatch.setattr(module, "MOST_EPISODES", 2)
     buffer = Buffer()
-    with kept_rows(buffer) as rows:
+    with kept_rows(buffer) as kept:
         batch, metrics = buffer.sample(partition_id="val")
         buffer.sample(partition_id="val")
     assert (batch.keys, metrics) == (list(ids), {"metric": 1})
-    assert [row["extra_info"]["id"] for row in rows] == ["q1", "q2"]  # by id, whatever the keys
+    assert [row["extra_info"]["id"] for row in kept.rows] == ["q1", "q2"]  # by id, whatever the keys
+    assert len(kept.extra_fields) == 2 * len(ids), "of every row, also of those that are not logged"
     buffer.sample(partition_id="train")
-    assert len(rows) == 2
+    assert len(kept.rows) == 2
+
+
+def test_a_validation_without_any_episode_says_where_the_reason_is() -> None:
+    empty = SimpleNamespace(sample=lambda **_: (SimpleNamespace(keys=[], partition_id="val"), {}))
+    with kept_rows(empty), pytest.raises(RuntimeError, match="all episodes of 8 validation prompts failed"):
+        empty.sample(partition_id="val", batch_size=8)
 
 
 def test_tensorboard_takes_the_figures(tmp_path: Path) -> None:

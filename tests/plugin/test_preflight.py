@@ -1,0 +1,168 @@
+"""What a configuration shows to be wrong is refused before anything starts, with key, value, reason and remedy."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, open_dict
+
+from medeyes_verl.plugin.preflight import (
+    PreflightCallback,
+    PreflightError,
+    objective_problems,
+    preflight,
+    refuse_problems,
+)
+from medeyes_verl.plugin.problem import Problem
+from medeyes_verl.plugin.settings import ROLLOUT
+
+ALONE = [f"{ROLLOUT}.n_expert=0", "actor_rollout_ref.rollout.n=4"]
+STOCK_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"
+CUSTOM = "reward.custom_reward_function"
+UNWEIGHTED = [f"reward.medeyes.{part}_weight=0" for part in ("accuracy", "grammar", "diversity")]
+
+
+@pytest.fixture
+def given(prepared: Any) -> list[str]:
+    return ["+medeyes=cpu_tiny", f"medeyes.data={prepared.data}", f"medeyes.model={prepared.model}"]
+
+
+@cache
+def base(*recipe: str) -> DictConfig:
+    with initialize_config_module(config_module="verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=list(recipe))
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """As Hydra would compose it, but the slow part once."""
+    values = [override.removeprefix("+") for override in overrides if not override.startswith("+medeyes=")]
+    config = base(*(override for override in overrides if override.startswith("+medeyes="))).copy()
+    with open_dict(config):
+        config.merge_with_dotlist(values)
+    return config
+
+
+def problems(overrides: list[str]) -> list[Problem]:
+    return preflight(composed(overrides))
+
+
+def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
+    assert problems(given) == []
+    assert problems([*given, *ALONE]) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "reason", "remedy"),
+    [
+        (["trainer.v1.trainer_mode=sync"], "trainer.v1.trainer_mode", "does not say which rows", "medeyes_sync"),
+        (["trainer.v1.trainer_mode=sync", *ALONE], "trainer.v1.trainer_mode", "algorithm.adv_estimator", "grpo"),
+        (["trainer.use_v1=false"], "trainer.use_v1", "V1 trainer only", "use_v1=true"),
+        (["algorithm.adv_estimator=grpo"], "algorithm.adv_estimator", "together only", "medeyes_dual_stream"),
+        (
+            ["actor_rollout_ref.actor.policy_loss.loss_mode=vanilla"],
+            "actor_rollout_ref.actor.policy_loss.loss_mode",
+            "together only",
+            "medeyes_dual_stream",
+        ),
+        (
+            ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.policy_loss.loss_mode=vanilla"],
+            "algorithm.adv_estimator",
+            "expert rows",
+            "medeyes_dual_stream",
+        ),
+        (["distillation.enabled=true"], "distillation.enabled", "takes the place", "trainer_mode=sync"),
+        (
+            [STOCK_LOOP, *UNWEIGHTED, f"{CUSTOM}.path=own.py"],
+            f"{ROLLOUT}.n_expert",
+            "replays no experts",
+            "set it to 0",
+        ),
+        ([STOCK_LOOP, *ALONE], "reward.reward_manager.name", "leaves no record", "name=naive"),
+        (UNWEIGHTED, "reward.medeyes", "every reward would be 0", "weight above 0"),
+        ([*UNWEIGHTED, f"{CUSTOM}.path=own.py", "reward.medeyes.custom_weight=0"], "reward.medeyes", "be 0", "weight"),
+        (["reward.reward_model.enable=true"], "reward.reward_model.enable", "not called", "custom_reward_function"),
+        ([f"{CUSTOM}.path=absent.py"], f"{CUSTOM}.path", "no such file", "Python file"),
+        ([f"{CUSTOM}.path=pkg://absent.module"], f"{CUSTOM}.path", "no such file or module", "Python file"),
+        ([f"{CUSTOM}.path=own.py", f"{CUSTOM}.name=other"], f"{CUSTOM}.name", "defines no such function", "name one"),
+        ([f"{CUSTOM}.path=broken.py"], f"{CUSTOM}.path", "no Python file", "correct"),
+        (["custom_reward_function.path=own.py"], "custom_reward_function.path", "ignores it", "reward.custom_reward"),
+        (["reward_model.num_workers=2"], "reward_model.num_workers", "ignores it", "reward.num_workers"),
+        (["+medeyes.recipe=x"], "medeyes.recipe", "no such key", "data, model, output"),
+        ([f"+{ROLLOUT}.n_experts=2"], ROLLOUT, "n_experts", "remove"),
+        (["+algorithm.medeyes.gamma=2"], "algorithm.medeyes", "gamma", "remove"),
+        (["+reward.medeyes.acc_weight=2"], "reward.medeyes", "acc_weight", "remove"),
+        (["+data.medeyes.root=x"], "data.medeyes", "root", "remove"),
+        ([f"{ROLLOUT}.episode.max_gazes=many"], ROLLOUT, "max_gazes", "correct"),
+        ([f"+{ROLLOUT}.episode.view.multiple=14"], ROLLOUT, "processor decides", "remove"),
+        ([f"{ROLLOUT}.n_expert=8"], ROLLOUT, "leave at least one rollout", "correct"),
+        ([f"{ROLLOUT}.experts=absent/experts"], f"{ROLLOUT}.experts", "absent/experts", "experts --help"),
+        (["data.train_files=absent.parquet"], "data.train_files", "no such file", "prepare"),
+        (["data.val_files=[absent.parquet]"], "data.val_files", "no such file", "prepare"),
+    ],
+)
+def test_what_would_fail_or_be_ignored_is_named(
+    overrides: list[str],
+    key: str,
+    reason: str,
+    remedy: str,
+    given: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("async def compute_score(**_):\n    return 1.0\n")
+    Path("broken.py").write_text("def compute_score(:")
+    found = [problem for problem in problems([*given, *overrides]) if problem.key == key]
+    assert found, [str(problem) for problem in problems([*given, *overrides])]
+    assert reason in found[0].reason
+    assert remedy in found[0].remedy
+
+
+def test_a_stock_loop_with_a_reward_of_its_own_passes(given: list[str], tmp_path: Path) -> None:
+    function = tmp_path / "own.py"
+    function.write_text("def compute_score(**_):\n    return 1.0\n")
+    assert problems([*given, *ALONE, STOCK_LOOP, *UNWEIGHTED, f"{CUSTOM}.path={function}"]) == []
+    naive = ["reward.reward_manager.source=register", "reward.reward_manager.name=naive"]
+    assert problems([*given, *ALONE, STOCK_LOOP, *naive]) == []
+
+
+def test_a_stock_run_of_verls_own_is_none_of_our_business(prepared: Any) -> None:
+    files = [f"data.{split}_files={prepared.data / f'{split}.parquet'}" for split in ("train", "val")]
+    stock = [*files, f"actor_rollout_ref.model.path={prepared.model}"]
+    assert problems(stock) == []
+    assert objective_problems(composed(stock)) != [], "but expert rows in it are"
+
+
+def test_missing_values_come_alone(given: list[str]) -> None:
+    assert "Missing mandatory value: medeyes.data" in str(problems(["+medeyes=cpu_tiny", "medeyes.model=m"])[0])
+
+
+def test_rows_that_cannot_be_used_are_named_with_their_file(given: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "val.parquet"
+    message = [{"role": "user", "content": "<image>Is it?"}]
+    row = {"prompt": message, "images": ["a.png"], "reward_model": {"ground_truth": None}, "data_source": "x"}
+    pq.write_table(pa.Table.from_pylist([row, {**row, "reward_model": {"ground_truth": "yes"}}]), path)
+    [problem] = problems([*given, f"data.val_files={path}"])
+    assert f"{path}: reward_model.ground_truth: 1 of 2 rows cannot be used: row 0: there is none" in problem.reason
+
+
+def test_a_training_table_without_expert_ids_leaves_n_expert_without_effect(given: list[str], prepared: Any) -> None:
+    [problem] = problems([*given, f"data.train_files={prepared.data / 'val.parquet'}"])
+    assert (problem.key, problem.value) == (f"{ROLLOUT}.n_expert", 2)
+    assert "--expert-ids" in problem.remedy
+
+
+def test_the_callback_ends_the_process_with_all_problems_in_one_message(given: list[str]) -> None:
+    config = composed([*given, "distillation.enabled=true", "trainer.use_v1=false"])
+    with pytest.raises(SystemExit) as ended:
+        PreflightCallback().on_job_start(config)
+    said = str(ended.value)
+    assert said.startswith("medeyes_verl refuses to start this run (2 problems):\n1. trainer.use_v1=False: ")
+    assert "\n2. distillation.enabled=True: " in said
+    assert said.count("Remedy: ") == 2
+    with pytest.raises(PreflightError, match="2 problems"):
+        refuse_problems(preflight(config))
