@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Our estimator and loss in a text-only run that is not ours: veRL's own trainer, agent loop, reward and data (GSM8K as
-# veRL's examples prepare it). Rows without a stream label are all on-policy, so this is GRPO to the last digit. To mix
-# in rows of another source, label their prompt ids: medeyes_verl/plugin/streams.py; to use the equations without
-# veRL: examples/estimator_as_a_function.py.
+# Our estimator and loss in a text-only run that is not ours: veRL's own agent loop, reward and data (GSM8K as veRL's
+# examples prepare it). The trainer mode is veRL's sync trainer, which also tells estimator and loss the stream of each
+# row; under a trainer that does not, both refuse. Rows are the policy's own unless the agent loop sets
+# extra_fields["stream"] = "expert". Without such rows the advantages are those of veRL's grpo within float32 rounding
+# (2e-6 in 200 random batches, tests/plugin/test_objective.py), and exactly 0 where all rewards of a prompt are equal.
+# Your own loop and demonstrations: docs/own_runs.md. The equations without veRL: examples/estimator_as_a_function.py.
 set -euo pipefail
 
 python3 -m verl.trainer.main_ppo \
+    trainer.v1.trainer_mode=medeyes_sync \
     algorithm.adv_estimator=medeyes_dual_stream \
     actor_rollout_ref.actor.policy_loss.loss_mode=medeyes_dual_stream \
     actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean \
