@@ -3,7 +3,7 @@
 # examples prepare it). The trainer mode is veRL's sync trainer, which also tells estimator and loss the stream of each
 # row; under a trainer that does not, both refuse. Rows are the policy's own unless the agent loop sets
 # extra_fields["stream"] = "expert". Without such rows the advantages are those of veRL's grpo within float32 rounding
-# (2e-6 in 200 random batches, tests/plugin/test_objective.py), and exactly 0 where all rewards of a prompt are equal.
+# (5e-7 in 200 random batches; tests/plugin/test_objective.py holds 2e-6), and exactly 0 where all of a prompt are equal.
 # Your own loop and demonstrations: docs/own_runs.md. The equations without veRL: examples/estimator_as_a_function.py.
 set -euo pipefail
 
