@@ -71,11 +71,13 @@ DAMAGE: dict[str, tuple[Callable[[Rows], object], str, str]] = {
     "no extra_info": (without("extra_info"), "columns", "extra_info missing"),
     "no images": (without("images"), "columns", "images missing"),
     "no prompt": (without("prompt"), "columns", "prompt missing"),
-    "no question_type": (without_extra("question_type"), "every answer can be scored", "4 rows"),
     "unknown question_type": (extra(1, question_type="essay"), "every answer can be scored", "essay"),
     "letter without options": (extra(1, question_type="multiple_choice"), "every answer can be scored", "row 1"),
-    "no id": (without_extra("id"), "every row has an id", "4 rows"),
-    "id a number": (lambda rows: [row["extra_info"].update(id=3) for row in rows], "every row has an id", "is 3"),
+    "one number as every id": (
+        lambda rows: [row["extra_info"].update(id=3) for row in rows],
+        "ids are unique",
+        "shares id '3'",
+    ),
     "no data_source": (every("data_source", None), "every row names its data_source", "4 rows"),
     "prompt a text": (every("prompt", "What is it?"), "prompts are messages", "4 rows"),
     "prompt empty": (lambda rows: rows[1].update(prompt=[]), "prompts are messages", "row 1"),
@@ -199,6 +201,19 @@ def test_keys_that_are_completed_at_load_are_counted(damage: Damage, failed: Fai
 
     (finding, *_) = failed(Table(damage(extra(0, split="train")), path.parent, refuse).findings())
     assert "4 rows" in finding.seen
+
+
+def test_a_table_made_for_stock_verl_is_completed(damage: Damage, failed: Failed) -> None:
+    """geometry3k's columns: no id, no question_type, no options."""
+
+    def stock(rows: Rows) -> None:
+        for row in rows:
+            row["extra_info"] = {"split": "train", "index": row["extra_info"]["index"], "answer": "x"}
+
+    findings = list(table(damage(stock)))
+    assert failed(findings) == []
+    (completed,) = [each for each in findings if "completed at load" in each.subject]
+    assert "id inferred in 4 rows, question inferred in 4 rows, question_type inferred in 4 rows" in completed.seen
 
 
 def test_a_folder_without_a_processor_is_one_clear_finding(tmp_path: Path, failed: Failed) -> None:
