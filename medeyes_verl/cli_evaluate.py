@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medeyes_verl.evaluation.episode_log import LoggedEpisode
     from medeyes_verl.evaluation.session import Outcome
     from medeyes_verl.evaluation.sources import Source
-    from medeyes_verl.evaluation.writers import Sampling
+    from medeyes_verl.policies.chat import Sampling
 
 console = Console()
 API_KEY = "MEDEYES_API_KEY"
@@ -75,11 +75,11 @@ def evaluate(
 
     A model is served by a vLLM of its own, on this machine. An endpoint's key is read from MEDEYES_API_KEY.
     """
-    from medeyes_verl.evaluation.destination import destination_of
     from medeyes_verl.evaluation.run import read_tables
     from medeyes_verl.evaluation.session import Options, play, replay
     from medeyes_verl.evaluation.sources import find_source
-    from medeyes_verl.evaluation.writers import Sampling
+    from medeyes_verl.policies.chat import Sampling
+    from medeyes_verl.policies.destination import destination_of
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as on Ctrl-C: the server ends, the log is kept
     with clear_errors(console, "Finished episodes are kept: run the same command again to resume."):

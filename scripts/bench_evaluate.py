@@ -28,14 +28,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medeyes_verl.evaluation.client import ChatClient, Reply
 from medeyes_verl.evaluation.player import Player, play_all
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
 from medeyes_verl.evaluation.run import Work, read_tables
-from medeyes_verl.evaluation.server import SERVED_NAME, RunningServer, serve
-from medeyes_verl.evaluation.tokens import load_tokens
-from medeyes_verl.evaluation.writers import Requests, Sampling
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.policies.chat import Requests, Sampling
+from medeyes_verl.policies.chat_conversation import load_tokens
+from medeyes_verl.policies.client import ChatClient, Reply
+from medeyes_verl.policies.server import SERVED_NAME, RunningServer, serve
 
 console = Console()
 

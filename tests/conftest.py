@@ -6,10 +6,10 @@ import pytest
 from hypothesis import settings
 
 from medeyes_verl.data.row import Region
-from medeyes_verl.evaluation.episode_log import LoggedEpisode, LoggedTurn, Scores
+from medeyes_verl.evaluation.episode_log import LoggedEpisode, Scores
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 
 # scripts/test.sh sets the same; here for who calls pytest alone, and before anything imports veRL
 QUIET_CPU = {
@@ -41,28 +41,22 @@ def logged_episode() -> LoggedEpisode:
         options=(),
         ground_truth="ring",
         images=("pictures/a.png",),
-        image_sizes=(Size(448, 448),),
-        view_sizes=(Size(112, 112),),
         organ="lung",
         modality=None,
         location=None,
         regions=(Region(Box(10, 20, 70, 80), "ring", target=True),),
-        record=EpisodeRecord(
-            boxes=(Box(0.5, 0, 112, 112),),
-            images=(1,),
-            modes=("drill",),
+        trace=EpisodeTrace(
+            turns=(
+                TraceTurn("<reasoning>scan</reasoning>", "scan", "Tiny box.", faults=(Fault.tiny_box,), num_tokens=20),
+                TraceTurn("<reasoning>scan</reasoning>", "scan", "", Box(0.5, 0, 112, 112), 1, "drill", num_tokens=20),
+                TraceTurn("<reasoning>ring</reasoning>\n<answer>ring</answer>", "ring", None, num_tokens=21),
+            ),
             answer="ring",
-            faults=(Fault.tiny_box,),
-            turns=3,
             finish="answered",
-        ),
-        turns=(
-            LoggedTurn("<reasoning>scan</reasoning>", "Tiny box.", None),
-            LoggedTurn("<reasoning>scan</reasoning>", "", Box(0.5, 0, 112, 112)),
-            LoggedTurn("<reasoning>ring</reasoning>\n<answer>ring</answer>", None, None),
+            image_sizes=(Size(448, 448),),
+            view_sizes=(Size(112, 112),),
         ),
         scores=Scores(1.0, 1.0, 0.0, 1 / 6, 1.0, 1.0, 1.0),
-        tokens=61,
         seconds=0.25,
         model="tiny",
     )

@@ -51,5 +51,5 @@ def _held(episode: LoggedEpisode) -> list[set[int]]:
             for place, region in enumerate(episode.regions)
             if image == 1 and 0 < SHOWN * region.box.area <= region.box.intersection(gaze).area
         }
-        for gaze, image in zip(episode.record.boxes, episode.record.images, strict=True)
+        for gaze, image in zip(episode.trace.boxes, episode.trace.images, strict=True)
     ]

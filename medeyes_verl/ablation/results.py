@@ -128,7 +128,7 @@ def _curves(steps: Mapping[int, Mapping[str, float]], names: Mapping[str, str]) 
 
 
 def _found(episode: LoggedEpisode) -> bool:
-    best = grounding(episode.record, episode.regions)
+    best = grounding(episode.trace, episode.regions)
     return best is not None and best.coverage >= SHOWN
 
 

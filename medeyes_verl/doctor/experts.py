@@ -107,7 +107,7 @@ def _filled(subject: str, plays: Plays, n_expert: int) -> Finding:
 
 def _episodes(subject: str, plays: Plays, plan: Plan) -> Iterator[Finding]:
     played, rules = plays.played, plan.episode.rules
-    answered = sum(each.record.answer is not None for each in played) / len(played)
+    answered = sum(each.trace.answer is not None for each in played) / len(played)
     ends = ", ".join(f"{name} {count}" for name, count in plays.finishes.most_common())
     yield Finding(
         f"{subject}: end with an answer",
@@ -116,7 +116,7 @@ def _episodes(subject: str, plays: Plays, plan: Plan) -> Iterator[Finding]:
         f"gaze_limit: make experts of at most {rules.max_gazes} gazes (--max-gazes) or raise episode.max_gazes; "
         "truncated: raise data.max_response_length",
     )
-    faulty = sum(bool(each.record.faults) for each in played) / len(played)
+    faulty = sum(bool(each.trace.faults) for each in played) / len(played)
     named = f" ({', '.join(f'{name} {count}' for name, count in plays.faults.most_common())})" if faulty else ""
     yield Finding(
         f"{subject}: without faults",

@@ -12,9 +12,9 @@ from medeyes_verl.doctor.at_load import at_load
 from medeyes_verl.doctor.check import Finding
 from medeyes_verl.doctor.recipe import Plan, composed
 from medeyes_verl.doctor.table import Table
-from medeyes_verl.evaluation.tokens import load_tokens
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.plugin.preflight import preflight
+from medeyes_verl.policies.chat_conversation import load_tokens
 
 
 def table(path: Path, store: Path | None = None) -> Iterator[Finding]:

@@ -12,18 +12,17 @@ from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.doctor.images import SizeOnlyImage
 from medeyes_verl.doctor.recipe import Plan
 from medeyes_verl.doctor.table import ExpertRow
-from medeyes_verl.evaluation.player import play_episode
-from medeyes_verl.evaluation.tokens import Message, TokenLedger
-from medeyes_verl.evaluation.writers import BudgetedWriter, ScriptedWriter, Writer
+from medeyes_verl.evaluation.player import with_system_prompt
 from medeyes_verl.expert.replay import OffPolicySource, choose_off_policy
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
+from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.episode import Episode
-from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
-from medeyes_verl.gaze.prompt import system_prompt
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.rollout import rollout
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.trace import EpisodeTrace
+from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 from medeyes_verl.reward.compose import RewardParts, reward
 
 
@@ -32,7 +31,7 @@ class Played:
     """One expert of one question."""
 
     group: str
-    record: EpisodeRecord
+    trace: EpisodeTrace
     parts: RewardParts
     labelled_correct: bool
 
@@ -52,11 +51,11 @@ class Plays:
 
     @property
     def finishes(self) -> Counter[str]:
-        return Counter(each.record.finish for each in self.played)
+        return Counter(each.trace.finish for each in self.played)
 
     @property
     def faults(self) -> Counter[str]:
-        return Counter(fault.value for each in self.played for fault in each.record.faults)
+        return Counter(fault.value for each in self.played for fault in each.trace.faults)
 
 
 def play_experts(rows: Sequence[ExpertRow], store: TrajectoryStore, plan: Plan, tokens: PolicyTokens | None) -> Plays:
@@ -97,28 +96,21 @@ async def _play(
     tokens: PolicyTokens | None,
     plays: Plays,
 ) -> Played:
-    texts = turn_texts(trajectory, rules, row.sizes)
+    policy = StoredPolicy(turn_texts(trajectory, rules, row.sizes))
     episode = Episode([SizeOnlyImage(size) for size in row.sizes], rules)
-    writer: Writer = ScriptedWriter(texts)
-    if tokens is not None:
-        ledger = TokenLedger(tokens, _messages(row, episode, rules, plan), episode.views, plan.episode.response_length)
-        plays.longest_prompt = max(plays.longest_prompt or 0, ledger.prompt_length)
-        writer = BudgetedWriter(texts, tokens, ledger)
-    await play_episode(episode, writer, in_thread=False)  # there are no pixels to cut
-    record, extra = episode.record, row.row["extra_info"]
+    if tokens is None:
+        trace = await rollout(episode, Unbudgeted(), policy)
+    else:
+        messages = with_system_prompt(prompt_messages(row.row), plan.episode, episode)
+        conversation = Conversation(tokens, messages, episode.views, plan.episode.response_length)
+        plays.longest_prompt = max(plays.longest_prompt or 0, len(conversation.prompt_ids))
+        trace = await rollout(episode, conversation, policy)
+    extra = row.row["extra_info"]
     parts = reward(
-        record,
+        trace,
         row.row["reward_model"]["ground_truth"],
         extra["question_type"],
         tuple(extra.get("options") or ()),
         plan.episode.reward,
     )
-    return Played(group, record, parts, trajectory.correct)
-
-
-def _messages(row: ExpertRow, episode: Episode, rules: EpisodeSettings, plan: Plan) -> list[Message]:
-    messages: list[Message] = list(prompt_messages(row.row))
-    if plan.episode.system_prompt:
-        views = [Size(*view.size) for view in episode.views]
-        messages.insert(0, {"role": "system", "content": system_prompt(rules, views)})
-    return messages
+    return Played(group, trace, parts, trajectory.correct)

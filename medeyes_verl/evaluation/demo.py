@@ -15,88 +15,53 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from medeyes_verl.data.dicom import dicom_as_png, is_dicom
-from medeyes_verl.evaluation.client import ChatClient
-from medeyes_verl.evaluation.destination import IN_THIS_PROCESS, Destination
-from medeyes_verl.evaluation.local import LocalPolicy, LocalWriter
+from medeyes_verl.evaluation.player import with_system_prompt
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.run_folder import policy_and_recipe
-from medeyes_verl.evaluation.tokens import Message, UsageLedger
-from medeyes_verl.evaluation.writers import ChatWriter, OutOfTokensError, Requests, Sampling, Writer
+from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
-from medeyes_verl.gaze.geometry import Box, Size, to_original
-from medeyes_verl.gaze.grammar import parse_turn
-from medeyes_verl.gaze.prompt import system_prompt
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.rollout import Policy, turns_of
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
+from medeyes_verl.policies.chat import ChatPolicy, Requests, Sampling
+from medeyes_verl.policies.chat_conversation import ChatConversation, Message, UsageBudget
+from medeyes_verl.policies.client import ChatClient
+from medeyes_verl.policies.destination import IN_THIS_PROCESS, Destination
+from medeyes_verl.policies.local import LocalPolicy
 
 DISCLAIMER = "Research software, not a medical device. Its answers are no diagnosis and must not guide care."
 MOST_PICTURE_BYTES = 32_000_000
 """Of an encoded picture; a larger one is refused unread."""
 MOST_QUESTION_CHARACTERS = 2_000
 
-WriterOf = Callable[[Sequence[Message], Sequence[Image.Image]], Writer]
-"""Makes the author of one episode from its prompt and the pictures in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One turn of the policy and what it saw for it."""
-
-    text: str
-    """As the policy wrote it."""
-    reasoning: str
-    box: Box | None
-    """What was cropped, in pixels of the original; None when nothing was."""
-    image: int
-    crop: Image.Image | None
-    note: str
-    """The environment's words; "" with a crop or an answer."""
+Start = Callable[[Sequence[Message], Sequence[Image.Image]], tuple[Any, Policy[Any]]]
+"""Makes the conversation and the policy of one episode from its prompt and the images in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A policy that is ready to play, and the rules it plays by."""
+    """A policy that is ready to play, and the recipe it plays by."""
 
     name: str
     recipe: Recipe
-    writer_of: WriterOf
+    start: Start
     destination: Destination
     """Where the images go that the policy is asked about."""
 
-    async def play(self, originals: Sequence[Image.Image], question: str) -> AsyncIterator[Moment | EpisodeRecord]:
-        """Each turn as it is written, and at the end the record of the episode.
+    async def play(
+        self, originals: Sequence[Image.Image], question: str
+    ) -> AsyncIterator[tuple[TraceTurn, Image.Image | None] | EpisodeTrace]:
+        """Yield each turn with its crop as it is written, and at the end the trace of the episode.
 
-        Raises ValueError for a picture that no model can see, EndpointError and RequestRefusedError of an endpoint.
+        Raises ValueError for an image that no model can see, EndpointError and RequestRefusedError of an endpoint.
         """
         episode = Episode(originals, self.recipe.rules)
-        writer = self.writer_of(self._messages(episode, question), episode.views)
-        try:
-            while not episode.over:
-                text = await writer.write()
-                observation = episode.reply(text)
-                crop = None if observation is None else observation.picture
-                turn = parse_turn(text)
-                yield Moment(
-                    text=text,
-                    reasoning=turn.reasoning,
-                    box=None if crop is None or turn.box is None else _in_original(episode, turn.box, turn.image),
-                    image=turn.image,
-                    crop=crop,
-                    note="" if observation is None else observation.text,
-                )
-                if observation is not None:
-                    writer.observe(observation)
-        except OutOfTokensError:
-            episode.truncate()
-        yield episode.record
-
-    def _messages(self, episode: Episode, question: str) -> list[dict[str, Any]]:
-        pictures = [{"type": "image"} for _ in episode.views]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]
-        if self.recipe.system_prompt:
-            sizes = [Size(*view.size) for view in episode.views]
-            messages.insert(0, {"role": "system", "content": system_prompt(self.recipe.rules, sizes)})
-        return messages
+        images = [{"type": "image"} for _ in episode.views]
+        asked = [{"role": "user", "content": [*images, {"type": "text", "text": question}]}]
+        conversation, policy = self.start(with_system_prompt(asked, self.recipe, episode), episode.views)
+        async for turn, observation in turns_of(episode, conversation, policy):
+            yield turn, None if observation is None else observation.picture
+        yield episode.trace
 
 
 @asynccontextmanager
@@ -125,22 +90,23 @@ async def open_stage(
 
 
 def _local_stage(folder: Path, recipe: Recipe) -> Stage:
-    policy = LocalPolicy(folder)
+    policy = LocalPolicy(folder, recipe.turn_tokens)
     recipe = replace(recipe, rules=policy.tokens.rules(recipe.rules))
 
-    def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
-        return LocalWriter(policy, recipe, messages, views)
+    def start(messages: Sequence[Message], views: Sequence[Image.Image]) -> tuple[Conversation, LocalPolicy]:
+        return Conversation(policy.tokens, messages, views, recipe.response_length), policy
 
-    return Stage(str(folder), recipe, writer_of, IN_THIS_PROCESS)
+    return Stage(str(folder), recipe, start, IN_THIS_PROCESS)
 
 
 def _endpoint_stage(client: ChatClient, served: str, recipe: Recipe, plain: bool) -> Stage:
     requests = Requests(model=served, turn_tokens=recipe.turn_tokens, sampling=Sampling(), extensions=not plain)
 
-    def writer_of(messages: Sequence[Message], views: Sequence[Image.Image]) -> Writer:
-        return ChatWriter(client, requests, UsageLedger(recipe.response_length), messages, views, "demo")
+    def start(messages: Sequence[Message], views: Sequence[Image.Image]) -> tuple[ChatConversation, ChatPolicy]:
+        conversation = ChatConversation(messages, views, UsageBudget(recipe.response_length))
+        return conversation, ChatPolicy(client, requests, "demo")
 
-    return Stage(f"{served} at {client.destination.host}", recipe, writer_of, client.destination)
+    return Stage(f"{served} at {client.destination.host}", recipe, start, client.destination)
 
 
 async def _only_model(client: ChatClient) -> str:
@@ -177,9 +143,3 @@ def read_picture(path: Path) -> Image.Image:
             return picture_of(file.read(MOST_PICTURE_BYTES + 1), str(path))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
-
-
-def _in_original(episode: Episode, written: Box, image: int) -> Box:
-    """A box that was cropped, as the record will have it."""
-    limits = episode.limits(image)
-    return to_original(written, limits.frame, limits.view, limits.original).clipped(limits.original)

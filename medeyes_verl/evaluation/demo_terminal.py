@@ -12,11 +12,11 @@ from rich.panel import Panel
 from rich.text import Text
 
 from medeyes_verl.drawing import gaze_colour, numbered
-from medeyes_verl.evaluation.demo import DISCLAIMER, Moment, Stage
+from medeyes_verl.evaluation.demo import DISCLAIMER, Stage
 from medeyes_verl.evaluation.figure import box_words
 from medeyes_verl.expert.draw import in_terminal
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 
 MOST_COLUMNS = 56
 """Characters across a picture; two stand side by side."""
@@ -24,7 +24,7 @@ MOST_COLUMNS = 56
 
 async def show_episode(
     console: Console, stage: Stage, originals: Sequence[Image.Image], question: str, truth: str | None
-) -> EpisodeRecord:
+) -> EpisodeTrace:
     """Play one episode and print it turn by turn. `truth` is printed beside the answer where it is known."""
     console.print(f"[yellow]{DISCLAIMER}[/]")
     console.print(f"[dim]{escape(stage.name)}, rules of {escape(stage.recipe.name)}[/]", highlight=False)
@@ -35,48 +35,54 @@ async def show_episode(
     columns = max(16, min(MOST_COLUMNS, (console.width - 8) // 2))
     with console.status("looking …") as status:
         async for event in stage.play(originals, question):
-            if isinstance(event, EpisodeRecord):
+            if isinstance(event, EpisodeTrace):
                 console.print(_verdict(event, truth))
                 return event
-            if event.box is not None:
+            turn, crop = event
+            if turn.box is not None:
                 gazes += 1
-                if event.image == 1:
-                    boxes.append((gazes, event.box))
+                if turn.image == 1:
+                    boxes.append((gazes, turn.box))
             pictured = console.color_system is not None  # half blocks without colours show nothing
-            console.print(_turn(event, gazes, originals if pictured else (), boxes, columns))
+            console.print(_turn(turn, crop, gazes, originals if pictured else (), boxes, columns))
             status.update("thinking …")
-    raise AssertionError("every episode ends with its record")
+    raise AssertionError("every episode ends with its trace")
 
 
 def _turn(
-    moment: Moment, gazes: int, originals: Sequence[Image.Image], boxes: Sequence[tuple[int, Box]], columns: int
+    turn: TraceTurn,
+    crop: Image.Image | None,
+    gazes: int,
+    originals: Sequence[Image.Image],
+    boxes: Sequence[tuple[int, Box]],
+    columns: int,
 ) -> Panel:
     """One turn; after a gaze the picture with all boxes so far beside the crop, where `originals` are given."""
-    words: list[RenderableType] = [_words(f"“{moment.reasoning}”" if moment.reasoning else moment.text)]
-    if moment.note:
-        words.append(Text(moment.note, style="red"))
-    if moment.crop is None or moment.box is None:
-        return Panel(Group(*words), title="no gaze" if moment.note else "answer", title_align="left", expand=False)
-    number = f"gaze {gazes}" + (f", image {moment.image}" if moment.image > 1 else "")
-    words.append(Text(box_words(moment.box), style="dim"))
+    words: list[RenderableType] = [_words(f"“{turn.reasoning}”" if turn.reasoning else turn.text)]
+    if turn.feedback:
+        words.append(Text(turn.feedback, style="red"))
+    if crop is None or turn.box is None:
+        return Panel(Group(*words), title="no gaze" if turn.feedback else "answer", title_align="left", expand=False)
+    number = f"gaze {gazes}" + (f", image {turn.image}" if turn.image > 1 else "")
+    words.append(Text(box_words(turn.box), style="dim"))
     if originals:
-        here = boxes if moment.image == 1 else [(gazes, moment.box)]
-        whole = in_terminal(numbered(originals[moment.image - 1], here, side=8 * columns), columns)
-        words.insert(0, Columns([whole, in_terminal(moment.crop, columns)], padding=(0, 2)))
+        here = boxes if turn.image == 1 else [(gazes, turn.box)]
+        whole = in_terminal(numbered(originals[turn.image - 1], here, side=8 * columns), columns)
+        words.insert(0, Columns([whole, in_terminal(crop, columns)], padding=(0, 2)))
     red, green, blue = gaze_colour(gazes)
     style = f"rgb({red},{green},{blue})"
     return Panel(Group(*words), title=number, title_align="left", border_style=style, expand=False)
 
 
-def _verdict(record: EpisodeRecord, truth: str | None) -> Text:
-    if record.answer is None:
-        text = Text(f"no answer ({record.finish.replace('_', ' ')})", style="bold red")
+def _verdict(trace: EpisodeTrace, truth: str | None) -> Text:
+    if trace.answer is None:
+        text = Text(f"no answer ({trace.finish.replace('_', ' ')})", style="bold red")
     else:
-        text = Text.assemble("answer: ", _words(record.answer, "bold"))
+        text = Text.assemble("answer: ", _words(trace.answer, "bold"))
     if truth is not None:
         text.append(f"   truth: {truth}")
-    if record.faults:
-        text.append("\nfaults: " + ", ".join(fault.value.replace("_", " ") for fault in record.faults), style="red")
+    if trace.faults:
+        text.append("\nfaults: " + ", ".join(fault.value.replace("_", " ") for fault in trace.faults), style="red")
     return text
 
 

@@ -26,16 +26,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from medeyes_verl.drawing import CSS_COLOURS
-from medeyes_verl.evaluation.client import EndpointError, RequestRefusedError
 from medeyes_verl.evaluation.demo import (
     DISCLAIMER,
     MOST_PICTURE_BYTES,
     MOST_QUESTION_CHARACTERS,
-    Moment,
     Stage,
     picture_of,
 )
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
+from medeyes_verl.policies.client import EndpointError, RequestRefusedError
 
 OWN_HEADER = "x-medeyes-demo"
 SECURITY_HEADERS = {
@@ -139,20 +138,25 @@ async def _lines(
         try:
             yield _line(kind="pictures", pictures=[_picture(original) for original in originals])
             async for event in stage.play(originals, question):
-                yield _line(kind="end", **event.as_dict()) if isinstance(event, EpisodeRecord) else _turn(event)
+                yield _end(event) if isinstance(event, EpisodeTrace) else _turn(*event)
         except (ValueError, EndpointError, RequestRefusedError) as error:
             yield _line(kind="error", message=str(error))
 
 
-def _turn(moment: Moment) -> str:
+def _end(trace: EpisodeTrace) -> str:
+    faults = [fault.value for fault in trace.faults]
+    return _line(kind="end", answer=trace.answer, finish=trace.finish, faults=faults)
+
+
+def _turn(turn: TraceTurn, crop: Image.Image | None) -> str:
     return _line(
         kind="turn",
-        text=moment.text,
-        reasoning=moment.reasoning,
-        box=None if moment.box is None else moment.box.as_list(),
-        image=moment.image,
-        crop=None if moment.crop is None else _data_url(moment.crop),
-        note=moment.note,
+        text=turn.text,
+        reasoning=turn.reasoning,
+        box=None if turn.box is None else turn.box.as_list(),
+        image=turn.image,
+        crop=None if crop is None else _data_url(crop),
+        note=turn.feedback or "",
     )
 
 

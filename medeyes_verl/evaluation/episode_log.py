@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from medeyes_verl.data.row import Region
-from medeyes_verl.gaze.geometry import Box, Size
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.evaluation.unversioned_log import with_trace
+from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.trace import EpisodeTrace
 
 Stream = Literal["on_policy", "expert"]
 """Who wrote the turns: the policy, or an expert whose stored trajectory was played."""
@@ -27,20 +28,6 @@ Key = tuple[str, str, int]
 
 EPISODES_A_BATCH = 16
 """Episodes between two writes to disk: what a killed run has to play again."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedTurn:
-    """One turn of the model and what the environment answered to it."""
-
-    text: str
-    """The model's words, without special tokens at their end."""
-    observation: str | None
-    """The words of the <feedback>; "" when it was a crop alone, None when the episode ended with this turn."""
-    box: Box | None
-    """What was cropped, in pixels of the ORIGINAL picture; None when nothing was."""
-    image: int = 1
-    """The picture of the box, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +67,13 @@ class LoggedEpisode:
     """For multiple choice the letter of the right option."""
     images: tuple[str, ...]
     """Paths of the original pictures."""
-    image_sizes: tuple[Size, ...]
-    """Sizes of the originals."""
-    view_sizes: tuple[Size, ...]
-    """Sizes in which the model first saw them."""
     organ: str | None
     modality: str | None
     location: str | None
     regions: tuple[Region, ...]
     """What the source marks on the first picture."""
-    record: EpisodeRecord
-    turns: tuple[LoggedTurn, ...]
+    trace: EpisodeTrace
     scores: Scores
-    tokens: int
-    """Tokens the model wrote, over all turns."""
     seconds: float
     """From the first request to the end of the episode."""
     model: str
@@ -109,34 +89,33 @@ class LoggedEpisode:
         return self.data_source, self.id, self.sample
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON types: boxes and regions' corners as numbers, sizes as [width, height]."""
+        """The same as plain JSON types: corners of boxes and regions as numbers."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         return {
             **plain,
             "options": list(self.options),
             "images": list(self.images),
-            "image_sizes": [list(size) for size in self.image_sizes],
-            "view_sizes": [list(size) for size in self.view_sizes],
             "regions": [region.as_dict() for region in self.regions],
-            "record": self.record.as_dict(),
-            "turns": [_turn_as_dict(turn) for turn in self.turns],
+            "trace": self.trace.as_dict(),
             "scores": {name: getattr(self.scores, name) for name in Scores.__slots__},
         }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> LoggedEpisode:
-        """The inverse of `as_dict`. Raises ValueError for anything that is not one of its results."""
+        """The inverse of `as_dict`; also reads the lines of logs from before traces had a version.
+
+        Raises ValueError for anything else.
+        """
         try:
+            if "trace" not in plain:
+                plain = with_trace(plain)
             return cls(
                 **{
                     **plain,
                     "options": tuple(plain["options"]),
                     "images": tuple(plain["images"]),
-                    "image_sizes": tuple(Size(*size) for size in plain["image_sizes"]),
-                    "view_sizes": tuple(Size(*size) for size in plain["view_sizes"]),
                     "regions": tuple(region_of(region) for region in plain["regions"]),
-                    "record": EpisodeRecord.from_dict(plain["record"]),
-                    "turns": tuple(_turn_of(turn) for turn in plain["turns"]),
+                    "trace": EpisodeTrace.from_dict(plain["trace"]),
                     "scores": Scores(**plain["scores"]),
                 }
             )
@@ -148,16 +127,6 @@ def region_of(plain: Mapping[str, Any]) -> Region:
     """A region from its columns in a table or a log."""
     box = Box(*(float(plain[side]) for side in ("x1", "y1", "x2", "y2")))
     return Region(box, plain["label"], bool(plain["target"]))
-
-
-def _turn_as_dict(turn: LoggedTurn) -> dict[str, Any]:
-    box = None if turn.box is None else turn.box.as_list()
-    return {"text": turn.text, "observation": turn.observation, "box": box, "image": turn.image}
-
-
-def _turn_of(plain: Mapping[str, Any]) -> LoggedTurn:
-    box = None if plain["box"] is None else Box(*(float(side) for side in plain["box"]))
-    return LoggedTurn(plain["text"], plain["observation"], box, plain["image"])
 
 
 def read_episodes(path: Path) -> list[LoggedEpisode]:

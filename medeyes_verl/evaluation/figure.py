@@ -10,10 +10,10 @@ from PIL import Image
 
 from medeyes_verl.data.row import LETTERS
 from medeyes_verl.drawing import RIGHT, WRONG, Panel, gaze_colour, numbered, sheet
-from medeyes_verl.evaluation.episode_log import LoggedEpisode, LoggedTurn
+from medeyes_verl.evaluation.episode_log import LoggedEpisode
 from medeyes_verl.gaze.crop import PixelBounds, crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.grammar import parse_turn
+from medeyes_verl.gaze.trace import TraceTurn
 
 
 def episode_array(episode: LoggedEpisode, crop: PixelBounds) -> NDArray[np.uint8]:
@@ -27,12 +27,12 @@ def episode_figure(episode: LoggedEpisode, crop: PixelBounds) -> Image.Image:
     `crop` are the bounds the episode was played with. Raises ValueError where a picture cannot be read.
     """
     originals = [open_picture(path) for path in episode.images]
-    gazes = [turn for turn in episode.turns if turn.box is not None]
+    gazes = episode.trace.gazes
     boxes = [(number, turn.box) for number, turn in enumerate(gazes, 1) if turn.box is not None and turn.image == 1]
     right = episode.scores.acc == 1
     size = f"{originals[0].width}×{originals[0].height}"
-    if episode.view_sizes:
-        size += f", seen as {episode.view_sizes[0].width}×{episode.view_sizes[0].height}"
+    if episode.trace.view_sizes:
+        size += f", seen as {episode.trace.view_sizes[0].width}×{episode.trace.view_sizes[0].height}"
     whole = Panel(
         title="right" if right else "wrong",
         above=[size],
@@ -43,12 +43,12 @@ def episode_figure(episode: LoggedEpisode, crop: PixelBounds) -> Image.Image:
     return sheet(episode.question, [whole, *(_gaze(n, turn, originals, crop) for n, turn in enumerate(gazes, 1))])
 
 
-def _gaze(number: int, turn: LoggedTurn, originals: Sequence[Image.Image], crop: PixelBounds) -> Panel:
+def _gaze(number: int, turn: TraceTurn, originals: Sequence[Image.Image], crop: PixelBounds) -> Panel:
     """What the policy said, and the crop it got for it."""
     assert turn.box is not None
     return Panel(
         title=f"gaze {number}" + (f", image {turn.image}" if turn.image > 1 else ""),
-        above=[f"“{parse_turn(turn.text).reasoning}”"],
+        above=[f"“{turn.reasoning}”"],
         picture=crop_of(originals[turn.image - 1], turn.box, crop),
         below=[box_words(turn.box)],
         colour=gaze_colour(number),
@@ -57,15 +57,14 @@ def _gaze(number: int, turn: LoggedTurn, originals: Sequence[Image.Image], crop:
 
 def verdict_lines(episode: LoggedEpisode) -> list[str]:
     """The last thought, the answer against the truth, and what was wrong with the form."""
-    thought = parse_turn(episode.turns[-1].text).reasoning if episode.turns and episode.turns[-1].box is None else ""
-    answer = episode.record.answer
+    turns = episode.trace.turns
+    thought = turns[-1].reasoning if turns and turns[-1].box is None else ""
+    answer = episode.trace.answer
     lines = [f"“{thought}”"] if thought else []
-    lines.append(
-        f"answer: {answer}" if answer is not None else f"no answer ({episode.record.finish.replace('_', ' ')})"
-    )
+    lines.append(f"answer: {answer}" if answer is not None else f"no answer ({episode.trace.finish.replace('_', ' ')})")
     lines.append(f"truth: {truth_in_words(episode.ground_truth, episode.question_type, episode.options)}")
-    if episode.record.faults:
-        lines.append("faults: " + ", ".join(fault.value.replace("_", " ") for fault in episode.record.faults))
+    if episode.trace.faults:
+        lines.append("faults: " + ", ".join(fault.value.replace("_", " ") for fault in episode.trace.faults))
     return lines
 
 

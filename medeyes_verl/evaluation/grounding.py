@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medeyes_verl.data.row import Region
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 
 HIT_IOU = 0.5
 """From this IoU on a gaze has hit its target: the usual threshold for detections."""
@@ -29,12 +29,12 @@ class Grounding:
     """Share of the target inside the gaze. High for a gaze at everything: read it beside the IoU."""
 
 
-def grounding(record: EpisodeRecord, regions: Sequence[Region]) -> Grounding | None:
+def grounding(trace: EpisodeTrace, regions: Sequence[Region]) -> Grounding | None:
     """Of one episode; None where no target is marked. Gazes on other pictures than the first count for nothing."""
     targets = [region.box for region in regions if region.target]
     if not targets:
         return None
-    gazes = [box for box, image in zip(record.boxes, record.images, strict=True) if image == 1]
+    gazes = [box for box, image in zip(trace.boxes, trace.images, strict=True) if image == 1]
     pairs = [(gaze.iou(target), gaze, target) for gaze in gazes for target in targets]
     if not pairs:
         return Grounding(0.0, 0.0, 0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Playing rows of a table: the one loop of an episode, and many of them in flight at once."""
+"""Run the rows of a table against an endpoint, many episodes in flight at once."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from typing import Any
 from PIL import Image
 
 from medeyes_verl.data.row import prompt_messages
-from medeyes_verl.evaluation.client import ChatClient, RequestRefusedError
 from medeyes_verl.evaluation.episode_log import Key, LoggedEpisode, Stream
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.scoring import row_facts, score, with_boxes
-from medeyes_verl.evaluation.tokens import Ledger, TokenLedger, UsageLedger
-from medeyes_verl.evaluation.writers import ChatWriter, OutOfTokensError, Requests, ScriptedWriter, Writer
+from medeyes_verl.evaluation.scoring import row_facts, score
+from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
 from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.prompt import system_prompt
+from medeyes_verl.gaze.rollout import rollout
+from medeyes_verl.gaze.trace import EpisodeTrace
+from medeyes_verl.policies.chat import ChatPolicy, Requests
+from medeyes_verl.policies.chat_conversation import ChatConversation, UsageBudget
+from medeyes_verl.policies.client import ChatClient, RequestRefusedError
+from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 Row = Mapping[str, Any]
 """A row of a table, as `read_rows` gives it."""
@@ -47,9 +51,8 @@ async def play_texts(row: Row, recipe: Recipe, texts: Iterable[str], source: str
 
     Raises ValueError when a picture cannot be used.
     """
-    episode = _episode(row, recipe)
-    turns, _ = await play_episode(episode, ScriptedWriter(texts))
-    return _logged(Asked(row, 0), episode, recipe, turns, model=source, stream=stream, tokens=0, seconds=0.0)
+    trace = await rollout(_episode(row, recipe), Unbudgeted(), StoredPolicy(texts))
+    return logged(row, trace, recipe, sample=0, model=source, stream=stream, seconds=0.0)
 
 
 class Player:
@@ -65,37 +68,46 @@ class Player:
 
     async def play(self, asked: Asked) -> LoggedEpisode:
         """One episode. Raises EndpointError; ValueError when a picture of the row cannot be used."""
-        episode, writer = await asyncio.to_thread(self._prepare, asked)
+        episode, conversation = await asyncio.to_thread(self._prepare, asked)
+        policy = ChatPolicy(self._client, self._requests, "/".join(str(part) for part in asked.key))
         started = time.perf_counter()
-        turns, error = await play_episode(episode, writer)
-        return _logged(
-            asked,
-            episode,
+        error: str | None = None
+        try:
+            # cropping and encoding take milliseconds that others need not wait
+            trace = await rollout(episode, conversation, policy, in_thread=True)
+        except RequestRefusedError as refused:
+            episode.truncate()
+            trace, error = episode.trace, str(refused)
+        return logged(
+            asked.row,
+            trace,
             self._recipe,
-            turns,
+            sample=asked.sample,
             model=self._requests.model,
             stream="on_policy",
-            tokens=writer.tokens,
             seconds=round(time.perf_counter() - started, 4),
-            prompts_differing=writer.ledger.differing,
+            prompts_differing=conversation.prompts_differing,
             error=error,
         )
 
-    def _prepare(self, asked: Asked) -> tuple[Episode, ChatWriter]:
+    def _prepare(self, asked: Asked) -> tuple[Episode, ChatConversation]:
         recipe = self._recipe
         episode = _episode(asked.row, recipe)
-        messages = prompt_messages(asked.row)
-        if recipe.system_prompt:
-            sizes = [Size(*view.size) for view in episode.views]
-            messages.insert(0, {"role": "system", "content": system_prompt(recipe.rules, sizes)})
-        ledger: Ledger = (
-            UsageLedger(recipe.response_length)
+        messages = with_system_prompt(prompt_messages(asked.row), recipe, episode)
+        budget = (
+            UsageBudget(recipe.response_length)
             if self._tokens is None
-            else TokenLedger(self._tokens, messages, episode.views, recipe.response_length)
+            else Conversation(self._tokens, messages, episode.views, recipe.response_length)
         )
-        name = "/".join(str(part) for part in asked.key)
-        writer = ChatWriter(self._client, self._requests, ledger, messages, episode.views, name)
-        return episode, writer
+        return episode, ChatConversation(messages, episode.views, budget)
+
+
+def with_system_prompt(messages: list[dict[str, Any]], recipe: Recipe, episode: Episode) -> list[dict[str, Any]]:
+    """Put the recipe's system message, where it has one, before the messages; written from this very episode."""
+    if not recipe.system_prompt:
+        return messages
+    sizes = [Size(*view.size) for view in episode.views]
+    return [{"role": "system", "content": system_prompt(recipe.rules, sizes)}, *messages]
 
 
 async def play_all(
@@ -122,39 +134,6 @@ async def play_all(
                 await worker
 
 
-async def play_episode(
-    episode: Episode, writer: Writer, in_thread: bool = True
-) -> tuple[list[tuple[str, str | None, bool]], str | None]:
-    """Until the episode is over: its turns as (text, observation, was there a crop), and why it was broken off.
-
-    `in_thread`: turns are replied to in a thread, so that other episodes need not wait for crops.
-    """
-    turns: list[tuple[str, str | None, bool]] = []
-
-    def reply(text: str) -> None:
-        observation = episode.reply(text)
-        if observation is None:
-            turns.append((text, None, False))
-            return
-        turns.append((text, observation.text, observation.picture is not None))
-        writer.observe(observation)
-
-    try:
-        while not episode.over:
-            text = await writer.write()
-            if in_thread:
-                await asyncio.to_thread(reply, text)  # cropping and encoding take milliseconds
-            else:
-                reply(text)
-        return turns, None
-    except OutOfTokensError:
-        episode.truncate()
-        return turns, None
-    except RequestRefusedError as error:
-        episode.truncate()
-        return turns, str(error)
-
-
 @lru_cache(maxsize=64)
 def _picture(path: str) -> Image.Image:
     """Read once for the samples and questions of a picture, which run side by side."""
@@ -166,23 +145,10 @@ def _episode(row: Row, recipe: Recipe) -> Episode:
     return Episode([_picture(str(root / path)) for path in row["images"]], recipe.rules)
 
 
-def _logged(
-    asked: Asked,
-    episode: Episode,
-    recipe: Recipe,
-    turns: list[tuple[str, str | None, bool]],
-    **played: Any,
-) -> LoggedEpisode:
-    facts = row_facts(asked.row)
+def logged(row: Row, trace: EpisodeTrace, recipe: Recipe, **played: Any) -> LoggedEpisode:
+    """Join a trace to its row and its scores; `played` are the fields of LoggedEpisode that neither holds."""
+    facts = row_facts(row)
     root = recipe.image_root or Path()
     facts["images"] = tuple(str(root / path) for path in facts["images"])
-    record = episode.record
-    return LoggedEpisode(
-        **facts,
-        sample=asked.sample,
-        view_sizes=tuple(Size(*view.size) for view in episode.views),
-        record=record,
-        turns=with_boxes(turns, record),
-        scores=score(record, facts["ground_truth"], facts["question_type"], facts["options"], recipe.reward),
-        **played,
-    )
+    scores = score(trace, facts["ground_truth"], facts["question_type"], facts["options"], recipe.reward)
+    return LoggedEpisode(**facts, trace=trace, scores=scores, **played)

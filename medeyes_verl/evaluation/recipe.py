@@ -18,26 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 import medeyes_verl
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.policies.server import Serving
 from medeyes_verl.reward.compose import RewardSettings
 
 ROLLOUT = "actor_rollout_ref.rollout"
 CONFIG_FOLDER = Path(medeyes_verl.__file__).parent / "config"
 TINY_VOCABULARY = 8192
 """A vocabulary below this is a policy of this project's own making; published models have 20 times as many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """How vLLM is started for the policy. Names and meaning are veRL's, in `actor_rollout_ref.rollout`."""
-
-    max_model_len: int | None = None
-    dtype: str = "bfloat16"
-    enforce_eager: bool = False
-    tensor_model_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
-    """vLLM's own; a recipe's smaller share leaves room for a trainer, which is not there."""
-    kv_cache_memory_bytes: int | None = None
-    """Recipes set it on a CPU only."""
 
 
 @dataclass(frozen=True, slots=True)

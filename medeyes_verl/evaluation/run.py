@@ -18,12 +18,12 @@ from typing import Any
 
 from medeyes_verl.data.atomic import write_json
 from medeyes_verl.data.row import read_rows
-from medeyes_verl.evaluation.client import ChatClient, Patience
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.player import Asked, Player, Row, play_all
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.writers import Requests
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.policies.chat import Requests
+from medeyes_verl.policies.client import ChatClient, Patience
 
 EPISODES = "episodes.jsonl"
 SETTINGS = "settings.json"

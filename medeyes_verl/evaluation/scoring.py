@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medeyes_verl.evaluation.episode_log import LoggedTurn, Scores, region_of
-from medeyes_verl.gaze.geometry import Size
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.evaluation.episode_log import Scores, region_of
+from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.reward.answer import polarity
 from medeyes_verl.reward.compose import RewardSettings, reward
 from medeyes_verl.reward.published_rules import (
@@ -19,18 +18,18 @@ from medeyes_verl.reward.published_rules import (
 
 
 def score(
-    record: EpisodeRecord, ground_truth: str, question_type: str, options: Sequence[str], settings: RewardSettings
+    trace: EpisodeTrace, ground_truth: str, question_type: str, options: Sequence[str], settings: RewardSettings
 ) -> Scores:
     """All scores of one episode. Raises ValueError where the row cannot be scored (see `reward`)."""
-    parts = reward(record, ground_truth, question_type, options, settings)
+    parts = reward(trace, ground_truth, question_type, options, settings)
     medevalkit: float | None = None
     llava_med: float | None = None
     if question_type != "multiple_choice":
         yes_no = question_type == "closed" and polarity(ground_truth) is not None
         closed_or_open = medevalkit_closed if yes_no else medevalkit_open
-        medevalkit = float(closed_or_open(record.answer, ground_truth))
+        medevalkit = float(closed_or_open(trace.answer, ground_truth))
         recall = llava_med_closed if yes_no else llava_med_recall
-        llava_med = float(recall(record.answer, ground_truth))
+        llava_med = float(recall(trace.answer, ground_truth))
     return Scores(
         acc=parts.exact_match,
         r_acc=parts.r_acc,
@@ -54,19 +53,8 @@ def row_facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "options": tuple(extra["options"] or ()),
         "ground_truth": row["reward_model"]["ground_truth"],
         "images": tuple(row["images"]),
-        "image_sizes": tuple(Size(size["width"], size["height"]) for size in extra["image_sizes"]),
         "organ": extra["organ"],
         "modality": extra["modality"],
         "location": extra["location"],
         "regions": tuple(region_of(region) for region in extra["regions"] or ()),
     }
-
-
-def with_boxes(turns: Sequence[tuple[str, str | None, bool]], record: EpisodeRecord) -> tuple[LoggedTurn, ...]:
-    """Turns as (text, observation, was there a crop), each crop joined to its box of the record."""
-    gazes = iter(zip(record.boxes, record.images, strict=True))
-    logged = []
-    for text, observation, cropped in turns:
-        box, image = next(gazes) if cropped else (None, 1)
-        logged.append(LoggedTurn(text, observation, box, image))
-    return tuple(logged)

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medeyes_verl.evaluation.client import Patience
 from medeyes_verl.evaluation.dump import read_dump
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.evaluation.player import Row
 from medeyes_verl.evaluation.run import EPISODES, Endpoint, Work, begin, evaluate, only_model, settings_of
-from medeyes_verl.evaluation.server import SERVED_NAME, serve
 from medeyes_verl.evaluation.sources import Source
-from medeyes_verl.evaluation.tokens import load_tokens
-from medeyes_verl.evaluation.writers import Requests, Sampling
 from medeyes_verl.extras import require
+from medeyes_verl.policies.chat import Requests, Sampling
+from medeyes_verl.policies.chat_conversation import load_tokens
+from medeyes_verl.policies.client import Patience
+from medeyes_verl.policies.server import SERVED_NAME, serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,7 @@ def majority(samples: Sequence[LoggedEpisode]) -> LoggedEpisode:
 
 
 def _vote(episode: LoggedEpisode) -> str | int | None:
-    answer = episode.record.answer
+    answer = episode.trace.answer
     if answer is None:
         return None
     if episode.question_type == "multiple_choice":
@@ -110,17 +110,17 @@ def _secondary(episodes: Sequence[LoggedEpisode]) -> Figures:
         "medevalkit": _mean(episode.scores.medevalkit for episode in episodes),
         "llava_med_recall": _mean(episode.scores.llava_med_recall for episode in episodes),
         "format_valid": fmean(episode.scores.r_grammar for episode in episodes),
-        "answered": fmean(episode.record.finish == "answered" for episode in episodes),
+        "answered": fmean(episode.trace.finish == "answered" for episode in episodes),
         "broken_off": sum(episode.error is not None for episode in episodes),
     }
 
 
 def _looking(episodes: Sequence[LoggedEpisode]) -> Figures:
-    modes = Counter(mode for episode in episodes for mode in episode.record.modes)
+    modes = Counter(mode for episode in episodes for mode in episode.trace.modes)
     gazes = modes.total()
     return {
         "gazes": gazes / len(episodes),
-        "no_gaze": fmean(not episode.record.boxes for episode in episodes),
+        "no_gaze": fmean(not episode.trace.boxes for episode in episodes),
         "scan_share": modes["scan"] / gazes if gazes else None,
         "drill_share": modes["drill"] / gazes if gazes else None,
         "diversity": fmean(episode.scores.r_div for episode in episodes),
@@ -128,7 +128,7 @@ def _looking(episodes: Sequence[LoggedEpisode]) -> Figures:
 
 
 def _grounding(episodes: Sequence[LoggedEpisode]) -> Figures:
-    known = [found for episode in episodes if (found := grounding(episode.record, episode.regions)) is not None]
+    known = [found for episode in episodes if (found := grounding(episode.trace, episode.regions)) is not None]
     means = {f"best_{name}": _mean(getattr(found, name) for found in known) for name in Grounding.__slots__}
     return {"grounded": len(known), **means}
 
@@ -137,7 +137,7 @@ def _cost(episodes: Sequence[LoggedEpisode]) -> Figures:
     told = [episode.prompts_differing for episode in episodes if episode.prompts_differing is not None]
     seconds = [episode.seconds for episode in episodes]
     return {
-        "tokens": fmean(episode.tokens for episode in episodes),
+        "tokens": fmean(episode.trace.num_tokens for episode in episodes),
         "seconds_median": median(seconds),
         "seconds_p95": float(np.quantile(seconds, 0.95)),
         "prompts_differing": sum(told) if told else None,

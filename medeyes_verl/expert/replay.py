@@ -16,8 +16,7 @@ from typing import Literal
 from medeyes_verl.data.atomic import atomic_path
 from medeyes_verl.expert.segment import Entry, Segment, StoreError, encode, write_segment
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
-from medeyes_verl.gaze.grammar import parse_turn
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 
 Order = Literal["recency", "reward"]
 OffPolicySource = Literal["experts", "replay", "mixed"]
@@ -129,19 +128,12 @@ class ReplayBuffer:
         return (success.step,)
 
 
-def trajectory_of(expert_id: str, texts: Sequence[str], record: EpisodeRecord, correct: bool) -> Trajectory | None:
-    """What the policy did in one episode, as a trajectory; None unless the grammar held from beginning to end.
-
-    `texts` are the policy's turns, in order. The boxes are those the episode recorded, in pixels of the original.
-    """
-    if not record.well_formed or record.answer is None:
+def trajectory_of(expert_id: str, trace: EpisodeTrace, correct: bool) -> Trajectory | None:
+    """What the policy did in one episode, as a trajectory; None unless the grammar held from beginning to end."""
+    if not trace.well_formed or trace.answer is None:
         return None
-    *gazes, last = (parse_turn(text) for text in texts)
-    steps = tuple(
-        ExpertStep(turn.reasoning, box, image)
-        for turn, box, image in zip(gazes, record.boxes, record.images, strict=True)
-    )
-    return Trajectory(expert_id, steps, last.reasoning, record.answer, correct, SOURCE)
+    steps = tuple(ExpertStep(turn.reasoning, box, turn.image) for turn in trace.turns if (box := turn.box) is not None)
+    return Trajectory(expert_id, steps, trace.turns[-1].reasoning, trace.answer, correct, SOURCE)
 
 
 def choose_off_policy(

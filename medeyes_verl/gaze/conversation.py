@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from PIL import Image
 
 from medeyes_verl.gaze.episode import Observation
+from medeyes_verl.gaze.rollout import Completion
 
 
 class Processor(Protocol):
@@ -42,6 +43,8 @@ class _Wrapper:
     """From the observation to the model's next turn: <|im_end|>\\n<|im_start|>assistant\\n."""
     end_id: int
     """The token that ends a turn, the first of `before`."""
+    special_ids: frozenset[int]
+    """Tokens that are no text at the end of a turn."""
 
 
 _wrappers: WeakKeyDictionary[Any, _Wrapper] = WeakKeyDictionary()
@@ -84,6 +87,19 @@ class Conversation:
     def room(self) -> int:
         """How many tokens the response may still grow."""
         return self._response_length - len(self.response_ids)
+
+    def take(self, completion: Completion) -> tuple[str, int]:
+        """Append a policy's turn, cut to the room; its text as the episode parses it, and its number of tokens."""
+        ids = completion.token_ids
+        if ids is None:
+            ids = _encode(self._processor, completion.text, [])
+        start = len(self.response_ids)
+        self.add_turn(ids, [0.0] * len(ids) if completion.log_probs is None else completion.log_probs)
+        kept = self.response_ids[start:]
+        end = len(kept)
+        while end and kept[end - 1] in self._wrapper.special_ids:
+            end -= 1
+        return str(self._processor.tokenizer.decode(kept[:end], skip_special_tokens=False)), len(kept)
 
     def add_turn(self, ids: Sequence[int], log_probs: Sequence[float]) -> bool:
         """Append the model's own tokens, mask 1. What does not fit is cut off; False when anything was."""
@@ -146,9 +162,10 @@ def _derive_wrapper(processor: Processor) -> _Wrapper:
     before, _, rest = rest.partition(before_picture)
     picture, _, after = rest.partition(after_picture)
     end_id = _encode(processor, before, [])[0] if before else -1
-    if not picture or end_id not in processor.tokenizer.all_special_ids:
+    special_ids = frozenset(processor.tokenizer.all_special_ids)
+    if not picture or end_id not in special_ids:
         raise ValueError(
             "the chat template does not end a turn with a special token or has no place for a picture: "
             f"it writes {before!r}, {picture!r}, {after!r} around an observation"
         )
-    return _Wrapper(before, picture, after, end_id)
+    return _Wrapper(before, picture, after, end_id, special_ids)

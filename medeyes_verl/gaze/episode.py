@@ -16,10 +16,10 @@ from medeyes_verl.gaze.crop import crop_of, view_of
 from medeyes_verl.gaze.geometry import Box, Size, to_original
 from medeyes_verl.gaze.grammar import Fault, Turn, parse_turn
 from medeyes_verl.gaze.limits import GazeLimits, fault_message
-from medeyes_verl.gaze.record import EpisodeRecord, Finish, Mode
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.trace import EpisodeTrace, Finish, Mode, TraceTurn
 
-__all__ = ["Episode", "EpisodeRecord", "EpisodeSettings", "Observation"]
+__all__ = ["Episode", "EpisodeSettings", "Observation"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,10 @@ class Episode:
         self._settings = settings
         self.views: tuple[Image.Image, ...] = tuple(view_of(picture, settings.view) for picture in originals)
         """The pictures as the model first sees them."""
-        self._boxes: list[Box] = []
-        self._images: list[int] = []
-        self._modes: list[Mode] = []
-        self._faults: list[Fault] = []
+        self.turns: list[TraceTurn] = []
+        """What has happened so far."""
         self._answer: str | None = None
-        self._turns = 0
-        self._last_coverage = 0.0
+        self._last_coverage: float | None = None
         self._finish: Finish | None = None
 
     @property
@@ -61,40 +58,42 @@ class Episode:
         return self._finish is not None
 
     @property
-    def record(self) -> EpisodeRecord:
-        """The facts, once the episode is over. Raises RuntimeError before."""
+    def trace(self) -> EpisodeTrace:
+        """The whole episode, once it is over. Raises RuntimeError before."""
         if self._finish is None:
             raise RuntimeError("the episode is not over: reply to it or truncate it first")
-        return EpisodeRecord(
-            boxes=tuple(self._boxes),
-            images=tuple(self._images),
-            modes=tuple(self._modes),
+        return EpisodeTrace(
+            turns=tuple(self.turns),
             answer=self._answer,
-            faults=tuple(self._faults),
-            turns=self._turns,
             finish=self._finish,
+            image_sizes=tuple(Size(*original.size) for original in self._originals),
+            view_sizes=tuple(Size(*view.size) for view in self.views),
         )
 
-    def reply(self, text: str) -> Observation | None:
+    def reply(self, text: str, num_tokens: int = 0) -> Observation | None:
         """Take one whole turn of the model; the observation it gets, or None when the episode is over.
 
         After `max_gazes` observations one last turn is left: it answers, or the episode ends without an
         answer. Never raises on the text; raises RuntimeError when the episode is already over.
+        `num_tokens` is how many tokens the turn took, for the trace.
         """
         self._check_running()
-        self._turns += 1
         turn = parse_turn(text)
-        self._faults.extend(turn.faults)
-        if turn.answer is not None:
-            self._answer = turn.answer
-            self._finish = "answered"
-            return None
-        if self._turns > self._settings.max_gazes:
-            if turn.box is not None:
-                self._faults.append(Fault.gaze_limit)
-            self._finish = "gaze_limit"
-            return None
-        return self._observe(turn)
+        outcome = self._outcome(turn)
+        observation = outcome.observation
+        self.turns.append(
+            TraceTurn(
+                text=text,
+                reasoning=turn.reasoning,
+                feedback=None if observation is None else observation.text,
+                box=outcome.box,
+                image=1 if outcome.box is None else turn.image,
+                mode=outcome.mode,
+                faults=turn.faults if outcome.fault is None else (*turn.faults, outcome.fault),
+                num_tokens=num_tokens,
+            )
+        )
+        return observation
 
     def truncate(self) -> None:
         """End the episode because the tokens ran out. Raises RuntimeError when it is already over."""
@@ -116,25 +115,43 @@ class Episode:
         if self.over:
             raise RuntimeError(f"the episode is already over ({self._finish})")
 
-    def _observe(self, turn: Turn) -> Observation:
+    def _outcome(self, turn: Turn) -> _Outcome:
+        """What follows from a turn; ends the episode where it answers or is the last."""
+        if turn.answer is not None:
+            self._answer = turn.answer
+            self._finish = "answered"
+            return _Outcome(None)
+        if len(self.turns) >= self._settings.max_gazes:
+            self._finish = "gaze_limit"
+            return _Outcome(None, fault=None if turn.box is None else Fault.gaze_limit)
         if turn.box is None:
-            return Observation(fault_message(turn.faults[-1], self.limits()), None)
+            return _Outcome(Observation(fault_message(turn.faults[-1], self.limits()), None))
         if not 1 <= turn.image <= len(self._originals):
-            return self._refuse(Fault.unknown_image, self.limits())
+            return _refused(Fault.unknown_image, self.limits())
         limits = self.limits(turn.image)
         fault = limits.fault_of(turn.box)
-        return self._gaze(turn.box, turn.image, limits) if fault is None else self._refuse(fault, limits)
+        return self._gaze(turn.box, turn.image, limits) if fault is None else _refused(fault, limits)
 
-    def _refuse(self, fault: Fault, limits: GazeLimits) -> Observation:
-        self._faults.append(fault)
-        return Observation(fault_message(fault, limits), None)
-
-    def _gaze(self, written: Box, image: int, limits: GazeLimits) -> Observation:
+    def _gaze(self, written: Box, image: int, limits: GazeLimits) -> _Outcome:
         box = to_original(written, limits.frame, limits.view, limits.original).clipped(limits.original)
         coverage = box.area / (limits.original.width * limits.original.height)
-        wider = bool(self._boxes) and coverage > self._last_coverage
-        self._boxes.append(box)
-        self._images.append(image)
-        self._modes.append("scan" if wider or coverage >= self._settings.scan_coverage else "drill")
+        wider = self._last_coverage is not None and coverage > self._last_coverage
+        mode: Mode = "scan" if wider or coverage >= self._settings.scan_coverage else "drill"
         self._last_coverage = coverage
-        return Observation("", crop_of(self._originals[image - 1], box, self._settings.crop))
+        crop = crop_of(self._originals[image - 1], box, self._settings.crop)
+        return _Outcome(Observation("", crop), box, mode)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a turn led to."""
+
+    observation: Observation | None
+    box: Box | None = None
+    mode: Mode | None = None
+    fault: Fault | None = None
+    """A fault of the gaze itself, beside those of the form."""
+
+
+def _refused(fault: Fault, limits: GazeLimits) -> _Outcome:
+    return _Outcome(Observation(fault_message(fault, limits), None), fault=fault)

@@ -6,7 +6,6 @@ here have sides that the processor leaves as they are, so their number of tokens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -31,7 +30,6 @@ class PolicyTokens:
         video_id = getattr(processor, "video_token_id", None)
         self.placeholder_ids = [self._image_id] + ([] if video_id is None else [int(video_id)])
         """Tokens that stand for pictures: a policy must not write them."""
-        self._special_ids = frozenset(self.tokenizer.all_special_ids)
         self._template = processor.apply_chat_template
         self._encoded = lru_cache(maxsize=TEXTS_KEPT)(self._encode)
 
@@ -44,13 +42,6 @@ class PolicyTokens:
     def encode(self, text: str) -> list[int]:
         """A text's tokens; a picture's placeholder is one token."""
         return list(self._encoded(text))
-
-    def text(self, ids: Sequence[int]) -> str:
-        """A turn's text, special tokens at its end removed: what the episode parses."""
-        end = len(ids)
-        while end and ids[end - 1] in self._special_ids:
-            end -= 1
-        return str(self.tokenizer.decode(list(ids[:end]), skip_special_tokens=False))
 
     def apply_chat_template(self, conversation: Any, /, *, add_generation_prompt: bool, tokenize: bool) -> Any:
         return self._template(conversation, add_generation_prompt=add_generation_prompt, tokenize=tokenize)

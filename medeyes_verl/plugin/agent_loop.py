@@ -2,12 +2,12 @@
 
 Session ``i`` of a prompt belongs to the policy while ``i < rollout.n - n_expert``; the rest replay expert
 trajectories without a call to the model. Both streams go through the same episode, crop and tokens, so an
-expert row is what a policy that wrote those words would have produced.
+expert row has exactly the tokens, mask and crops the policy would get had it generated that text.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,19 +27,12 @@ from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.prompt import system_prompt
+from medeyes_verl.gaze.rollout import Completion, rollout
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.off_policy import OffPolicySource
 from medeyes_verl.plugin.settings import ROLLOUT, RolloutSettings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, OUR_MODES, StreamsUnknownError, knows_streams
-
-
-@dataclass(frozen=True)
-class WrittenTurn:
-    """What a writer produced: token ids, their log-probabilities, and veRL's record of the generation."""
-
-    token_ids: Sequence[int]
-    log_probs: Sequence[float]
-    extra_fields: dict[str, Any]
+from medeyes_verl.policies.stored import StoredPolicy
 
 
 @dataclass(frozen=True)
@@ -94,33 +87,22 @@ class GazeAgentLoop(AgentLoopBase):
         off_policy = self._place_off_policy(game, row)
         trajectory = None if off_policy is None else await _trajectory(game, row, off_policy)
         if trajectory is None:
-            writer: PolicyWriter | ExpertWriter = PolicyWriter(self, sampling_params, game.settings.turn_tokens, row)
+            policy: ServerPolicy | StoredPolicy = ServerPolicy(self, sampling_params, game.settings.turn_tokens, row)
         else:
-            writer = ExpertWriter(game.tokens, trajectory, game.rules, originals, row["global_steps"])
-
-        metrics = AgentLoopMetrics()
-        extra_fields: dict[str, Any] = {}
-        texts: list[str] = []
-        while True:
-            started = time.perf_counter()
-            turn = await writer.write(conversation)
-            metrics.generate_sequences += time.perf_counter() - started
-            extra_fields = _merged_versions(extra_fields, turn.extra_fields)
-            conversation.add_turn(turn.token_ids, turn.log_probs)
-            texts.append(game.tokens.text(turn.token_ids))
-            observation = episode.reply(texts[-1])
-            if observation is None:
-                break
-            if not conversation.add_observation(observation):
-                episode.truncate()
-                break
-
+            sizes = [Size(*original.size) for original in originals]
+            policy = StoredPolicy(turn_texts(trajectory, game.rules, sizes))
+        trace = await rollout(episode, conversation, policy)
+        if isinstance(policy, ServerPolicy):
+            metrics, extra_fields = AgentLoopMetrics(generate_sequences=policy.seconds), policy.extra_fields
+        else:
+            # the version of the weights that a rollout of this step would have used: an expert is never stale
+            version = row["global_steps"] - 1
+            metrics, extra_fields = AgentLoopMetrics(), {"min_global_steps": version, "max_global_steps": version}
         extra_fields |= {
             "stream": ON_POLICY if trajectory is None else EXPERT,
             "source": "policy" if trajectory is None else trajectory.source,
             "expert_missing": off_policy is not None and trajectory is None,
-            "record": episode.record.as_dict(),
-            "turn_texts": texts,
+            "trace": trace.as_dict(),
         }
         return AgentLoopOutput(
             prompt_ids=conversation.prompt_ids,
@@ -129,7 +111,7 @@ class GazeAgentLoop(AgentLoopBase):
             # one row without log-probs would make veRL drop the field for the whole batch
             response_logprobs=conversation.log_probs if self.rollout_config.calculate_log_probs else None,
             multi_modal_data={"images": conversation.pictures},
-            num_turns=2 * episode.record.turns,
+            num_turns=2 * trace.num_turns,
             metrics=metrics,
             extra_fields=extra_fields,
         )
@@ -145,51 +127,32 @@ class GazeAgentLoop(AgentLoopBase):
         return place if place >= 0 else None
 
 
-class PolicyWriter:
-    """Turns written by the model that is being trained."""
+class ServerPolicy:
+    """The model that is being trained, behind veRL's server."""
 
     def __init__(
         self, agent: GazeAgentLoop, sampling_params: dict[str, Any], turn_tokens: int, row: dict[str, Any]
     ) -> None:
-        self.server = agent.server_manager
-        self.sampling_params = {
-            **sampling_params,
-            "stop": list(STOP_STRINGS),
-            "include_stop_str_in_output": True,
-        }
-        self.turn_tokens = turn_tokens
-        self.request_id = f"{row['uid']}_{row['session_id']}"  # one name an episode: its turns stay on one server
+        self.extra_fields: dict[str, Any] = {}
+        """What veRL says of the generations: oldest and newest weights that wrote any of the episode."""
+        self.seconds = 0.0
+        """Time spent waiting for the server."""
+        self._server = agent.server_manager
+        self._sampling_params = {**sampling_params, "stop": list(STOP_STRINGS), "include_stop_str_in_output": True}
+        self._turn_tokens = turn_tokens
+        self._request_id = f"{row['uid']}_{row['session_id']}"  # one name an episode: its turns stay on one server
 
-    async def write(self, conversation: Conversation) -> WrittenTurn:
-        output = await self.server.generate(
-            self.request_id,
+    async def next_turn(self, conversation: Conversation) -> Completion:
+        started = time.perf_counter()
+        output = await self._server.generate(
+            self._request_id,
             prompt_ids=conversation.prompt_ids + conversation.response_ids,
-            sampling_params={**self.sampling_params, "max_tokens": min(self.turn_tokens, conversation.room)},
+            sampling_params={**self._sampling_params, "max_tokens": min(self._turn_tokens, conversation.room)},
             image_data=conversation.pictures,
         )
-        log_probs = output.log_probs if output.log_probs is not None else [0.0] * len(output.token_ids)
-        return WrittenTurn(output.token_ids, log_probs, dict(output.extra_fields))
-
-
-class ExpertWriter:
-    """Turns of a stored trajectory. π_expert = 1, hence log-probability 0 (MedEyes, dual-stream GRPO)."""
-
-    def __init__(
-        self,
-        tokens: PolicyTokens,
-        trajectory: Trajectory,
-        rules: EpisodeSettings,
-        originals: Sequence[Image.Image],
-        global_steps: int,
-    ) -> None:
-        self.tokens = tokens
-        self.turns = iter(turn_texts(trajectory, rules, [Size(*picture.size) for picture in originals]))
-        # the version of the weights that a rollout of this step would have used: an expert is never stale
-        self.version = {"min_global_steps": global_steps - 1, "max_global_steps": global_steps - 1}
-
-    async def write(self, conversation: Conversation) -> WrittenTurn:
-        ids = self.tokens.encode(next(self.turns))[: conversation.room]
-        return WrittenTurn(ids, [0.0] * len(ids), self.version)
+        self.seconds += time.perf_counter() - started
+        self.extra_fields = _merged_versions(self.extra_fields, dict(output.extra_fields))
+        return Completion(token_ids=output.token_ids, log_probs=output.log_probs)
 
 
 async def _trajectory(game: Game, row: dict[str, Any], place: int) -> Trajectory | None:

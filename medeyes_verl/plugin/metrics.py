@@ -15,7 +15,7 @@ from verl.utils.debug.metrics import calculate_debug_metrics
 
 from medeyes_verl.algorithm.advantage import silent_group_share
 from medeyes_verl.expert.replay import SOURCE as REPLAY
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.plugin.objective import DENOMINATOR, NUMERATOR
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY
 
@@ -25,7 +25,7 @@ Metrics = dict[str, float]
 def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real: Sequence[bool]) -> Metrics:
     """Means over the rows of each stream, padding rows left out.
 
-    What only some agent loops or rewards state (`record`, `source`, `reward_extra_info`) is averaged over the rows that
+    What only some agent loops or rewards state (`trace`, `source`, `reward_extra_info`) is averaged over the rows that
     have it.
 
     Args:
@@ -35,6 +35,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
     advantages = [row[mask.bool()] for row, mask in zip(rows["advantages"].unbind(), _masks(rows), strict=True)]
     advantages_B = torch.tensor([row[0].item() if len(row) else 0.0 for row in advantages])
     extra_fields = list(rows["extra_fields"])
+    traces = [trace_of(fields) for fields in extra_fields]
     metrics: Metrics = {}
     kept = [i for i, is_real in enumerate(real) if is_real]
     silent = silent_group_share(advantages_B[kept], [uids[i] for i in kept], [streams[i] == EXPERT for i in kept])
@@ -44,7 +45,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
             continue
         facts = [
             {
-                **_record_facts(extra_fields[i].get("record")),
+                **_trace_facts(traces[i]),
                 **_numbers(extra_fields[i].get("reward_extra_info") or {}),
                 "reward": rows["rm_scores"][i].sum().item(),
                 "advantage": advantages_B[i].item(),
@@ -61,7 +62,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
             name for fact in facts for name in fact
         ):  # loops and rewards may say different things
             metrics[f"medeyes/{stream}/{name}"] = float(np.mean([fact[name] for fact in facts if name in fact]))
-        modes = [mode for i in members for mode in (extra_fields[i].get("record") or {}).get("modes", ())]
+        modes = [mode for i in members if (trace := traces[i]) is not None for mode in trace.modes]
         if modes:
             metrics[f"medeyes/{stream}/scan_share"] = modes.count("scan") / len(modes)
             metrics[f"medeyes/{stream}/drill_share"] = modes.count("drill") / len(modes)
@@ -118,11 +119,17 @@ def _numbers(info: Mapping[str, Any]) -> Metrics:
     return {name: float(value) for name, value in info.items() if isinstance(value, numbers.Real)}
 
 
-def _record_facts(record: dict[str, Any] | None) -> Metrics:
-    if record is None:  # a loop that is not ours need not leave one
+def trace_of(extra_fields: Mapping[str, Any]) -> EpisodeTrace | None:
+    """The trace in a row's extra fields; None for a loop that is not ours and left none."""
+    plain = extra_fields.get("trace")
+    return None if plain is None else EpisodeTrace.from_dict(plain)
+
+
+def _trace_facts(trace: EpisodeTrace | None) -> Metrics:
+    if trace is None:
         return {}
     return {
-        "format_valid": float(EpisodeRecord.from_dict(record).well_formed),
-        "answered": float(record["finish"] == "answered"),
-        "turns": float(record["turns"]),
+        "format_valid": float(trace.well_formed),
+        "answered": float(trace.finish == "answered"),
+        "turns": float(trace.num_turns),
     }

@@ -23,7 +23,7 @@ ESTIMATOR, LOSS = "algorithm.adv_estimator", "actor_rollout_ref.actor.policy_los
 MODE, LOOP = "trainer.v1.trainer_mode", "actor_rollout_ref.rollout.agent.default_agent_loop"
 MANAGER = "reward.reward_manager.name"
 STOCK_LOOPS = ("single_turn_agent", "tool_agent")
-"""veRL's own: they replay no experts and leave no record."""
+"""veRL's own: they replay no experts and leave no trace."""
 FOLDERS = ("data", "model", "output")
 LEGACY = {
     "custom_reward_function": "reward.custom_reward_function",
@@ -193,15 +193,15 @@ def _of_reward(config: DictConfig) -> Iterator[Problem]:
     settings = reward_settings(config)
     function = value_of(config, "reward.custom_reward_function.path")
     loop = value_of(config, LOOP)
-    if loop in STOCK_LOOPS and settings.needs_record:
+    if loop in STOCK_LOOPS and settings.needs_trace:
         yield Problem(
             MANAGER,
             "MedEyesRewardManager",
-            f"it scores what the loop medeyes_gaze records, and {loop} leaves no record",
+            f"it scores the trace that the loop medeyes_gaze leaves, and {loop} leaves none",
             "set reward.reward_manager.source=register reward.reward_manager.name=naive; or name "
             "reward.custom_reward_function.path and set the weights of reward.medeyes but custom_weight to 0",
         )
-    if not settings.needs_record and not (function and settings.custom_weight):
+    if not settings.needs_trace and not (function and settings.custom_weight):
         reason = "no part of the reward has a weight, so every reward would be 0"
         yield Problem("reward.medeyes", None, reason, "set a weight above 0, or reward.custom_reward_function.path")
     if value_of(config, "reward.reward_model.enable") and not (

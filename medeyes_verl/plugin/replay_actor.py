@@ -12,7 +12,7 @@ import torch
 
 from medeyes_verl.expert.replay import ReplayBuffer, ReplaySettings, Success, trajectory_of
 from medeyes_verl.expert.trajectory import Trajectory
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 
 ACTOR_NAME = "medeyes_replay"
 FILE_NAME = "replay.arrow"
@@ -58,7 +58,7 @@ def find_replay() -> Any:
 def successes(rows: Any, real: Sequence[bool], expert_B: torch.Tensor, step: int) -> list[Success]:
     """The policy's own right and well-formed episodes among a step's rows, as trajectories.
 
-    A row whose agent loop left no record is no episode of ours and is passed over.
+    A row whose agent loop left no trace is no episode of ours and is passed over.
 
     Args:
         rows: a TensorDict of extra_fields, extra_info (B) and rm_scores (nested, (B, T)).
@@ -68,11 +68,10 @@ def successes(rows: Any, real: Sequence[bool], expert_B: torch.Tensor, step: int
     found = []
     facts = zip(list(rows["extra_fields"]), list(rows["extra_info"]), rows["rm_scores"].unbind(), strict=True)
     for (fields, asked, scores), is_real, replayed in zip(facts, real, expert_B.tolist(), strict=True):
-        if not is_real or replayed or not asked.get("expert_id") or "record" not in fields:
+        if not is_real or replayed or not asked.get("expert_id") or fields.get("trace") is None:
             continue
         right = (fields.get("reward_extra_info") or {}).get("acc") == 1  # a part of the user's may lie between
-        record = EpisodeRecord.from_dict(fields["record"])
-        trajectory = trajectory_of(asked["expert_id"], fields["turn_texts"], record, right)
+        trajectory = trajectory_of(asked["expert_id"], EpisodeTrace.from_dict(fields["trace"]), right)
         if trajectory is not None and right:
             found.append(Success(trajectory, float(scores.sum()), step))
     return found

@@ -1,4 +1,4 @@
-"""The reward manager: scores what the agent loop recorded, without parsing the text a second time.
+"""The reward manager: scores the trace that the agent loop left, without parsing the text a second time.
 
 Named by a recipe under ``reward.reward_manager``. veRL calls it once a trajectory (experimental/reward_loop);
 an exception here would cost the whole group of the prompt, so a row that cannot be scored gets reward 0, is
@@ -15,7 +15,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from medeyes_verl.data.completion import RowRefusedError, complete, own_name
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.plugin.custom_reward import custom_reward, last_row
 from medeyes_verl.plugin.reward_errors import COUNT, LONGEST_TEXT, TEXT
 from medeyes_verl.plugin.settings import reward_settings
@@ -23,15 +23,15 @@ from medeyes_verl.reward.compose import RewardParts, reward
 
 logger = logging.getLogger(__name__)
 
-NO_RECORD = (
-    "the agent loop left no extra_fields['record'], which r_acc, r_grammar and r_div read. Use the loop medeyes_gaze; "
+NO_TRACE = (
+    "the agent loop left no extra_fields['trace'], which r_acc, r_grammar and r_div read. Use the loop medeyes_gaze; "
     "or reward.reward_manager.source=register reward.reward_manager.name=naive; "
     "or reward.custom_reward_function.path=FILE with "
     "reward.medeyes.accuracy_weight=0 reward.medeyes.grammar_weight=0 reward.medeyes.diversity_weight=0"
 )
 
 
-class NoRecordError(ValueError):
+class NoTraceError(ValueError):
     """A row cannot be scored, since its agent loop does not say what happened in the episode."""
 
 
@@ -56,7 +56,7 @@ class MedEyesRewardManager(RewardManagerBase):
         row = item.non_tensor_batch
         extra = _completed_extra(row)
         name = str(own_name(extra))
-        logged: dict[str, Any] = _logged(RewardParts.zero(), gazes=0) if self.settings.needs_record else {}
+        logged: dict[str, Any] = _logged(RewardParts.zero(), gazes=0) if self.settings.needs_trace else {}
         if self.custom is not None:
             logged["r_custom"] = 0.0
         total, error = 0.0, ""
@@ -88,18 +88,18 @@ class MedEyesRewardManager(RewardManagerBase):
         Raises what makes a row unscorable, where one of our parts has a weight.
         """
         try:
-            record = (row.get("tool_extra_fields") or {}).get("record")
-            if record is None:
-                raise NoRecordError(NO_RECORD)
+            trace = (row.get("tool_extra_fields") or {}).get("trace")
+            if trace is None:
+                raise NoTraceError(NO_TRACE)
             completed = complete(row)
-            episode = EpisodeRecord.from_dict(record)
+            episode = EpisodeTrace.from_dict(trace)
             info = completed.extra_info
             parts = reward(episode, completed.ground_truth, info["question_type"], info["options"], self.settings)
         except Exception:
-            if self.settings.needs_record:
+            if self.settings.needs_trace:
                 raise
             return None
-        return parts, len(episode.boxes)
+        return parts, episode.num_gazes
 
 
 def _completed_extra(row: Mapping[str, Any]) -> Mapping[str, Any]:

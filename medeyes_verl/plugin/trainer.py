@@ -42,7 +42,7 @@ from medeyes_verl.plugin.reward_errors import RewardErrors
 from medeyes_verl.plugin.run_files import keep_run_files
 from medeyes_verl.plugin.settings import replay_settings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, MODE_MARK, ON_POLICY, labelled, stream_of
-from medeyes_verl.plugin.validation_figures import kept_rows, record_validation
+from medeyes_verl.plugin.validation_figures import kept_rows, output_of, record_validation
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Base
@@ -164,10 +164,10 @@ class DualStreamMixin(_Base):
         return batch
 
     def _validate(self) -> dict[str, float]:
-        with kept_rows(self.replay_buffer) as kept:
+        with kept_rows(self.replay_buffer, output_of(self.config)) as kept:
             metrics: dict[str, float] = super()._validate()
         self.reward_errors.check(kept.extra_fields, f"validation at step {self.global_steps}")
-        record_validation(kept.rows, self.config, self.processor, self.logger, self.global_steps)
+        record_validation(kept, self.config, self.processor, self.logger, self.global_steps)
         return metrics
 
     def _expert_rows(self, batch: KVBatchMeta) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The reward of a trajectory: R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div (MedEyes, arXiv 2511.22018).
 
-Reads the facts of the episode's record; no text is parsed a second time. Every part is kept, to be logged on its own.
+Reads the facts of the episode's trace; no text is parsed a second time. Every part is kept, to be logged on its own.
 A reward function of the user's is one more part, added by who calls it (`RewardSettings.custom_weight`).
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.reward.answer import is_correct, token_f1
 from medeyes_verl.reward.diversity import r_div
 from medeyes_verl.reward.structure import r_grammar
@@ -42,7 +42,7 @@ class RewardSettings:
             raise ValueError(f"open_metric {self.open_metric!r} is unknown: use exact or token_f1")
 
     @property
-    def needs_record(self) -> bool:
+    def needs_trace(self) -> bool:
         """Whether a part that reads the episode's record has a weight."""
         return bool(self.accuracy_weight or self.grammar_weight or self.diversity_weight)
 
@@ -84,7 +84,7 @@ class RewardParts:
 
 
 def reward(
-    record: EpisodeRecord,
+    trace: EpisodeTrace,
     ground_truth: str,
     question_type: str,
     options: Sequence[str] = (),
@@ -96,10 +96,10 @@ def reward(
     `medeyes_verl.reward.answer.is_correct`).
     """
     settings = settings or RewardSettings()
-    exact = float(is_correct(record.answer, ground_truth, question_type, options))
-    f1 = token_f1(record.answer, ground_truth) if question_type == "open" else exact
+    exact = float(is_correct(trace.answer, ground_truth, question_type, options))
+    f1 = token_f1(trace.answer, ground_truth) if question_type == "open" else exact
     accuracy = f1 if settings.open_metric == "token_f1" else exact
-    grammar, diversity = r_grammar(record), r_div(record.boxes, record.images)
+    grammar, diversity = r_grammar(trace), r_div(trace.boxes, trace.images)
     total = (
         settings.accuracy_weight * accuracy + settings.grammar_weight * grammar + settings.diversity_weight * diversity
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
 
 
-def r_grammar(record: EpisodeRecord) -> float:
+def r_grammar(trace: EpisodeTrace) -> float:
     """1 for an episode without any fault that ends in an answer, else 0 (MedEyes, arXiv 2511.22018)."""
-    return float(record.well_formed)
+    return float(trace.well_formed)

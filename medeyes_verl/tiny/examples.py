@@ -5,6 +5,7 @@ So the tokens that the warm-up learns are those that a rollout or an expert repl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +26,8 @@ from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.limits import MESSAGES, fault_message
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.gaze.rollout import Completion, rollout
+from medeyes_verl.policies.stored import StoredPolicy
 from medeyes_verl.tiny.vision import Picture
 
 MAX_TOKENS = 1 << 16
@@ -112,7 +115,7 @@ class Replayer:
         """The trajectory as far as its first turn, which needs no crop."""
         views = [self._view(path) for path in row.question.image_paths]
         conversation = Conversation(self._tokens, row.messages, views, MAX_TOKENS)
-        self._write(conversation, turn_texts(trajectory, self._settings, row.question.image_sizes)[0])
+        conversation.take(Completion(turn_texts(trajectory, self._settings, row.question.image_sizes)[0]))
         return _example(row, conversation, [])
 
     def whole(self, row: ExpertRow, trajectory: Trajectory, going_on: float = 1.0) -> Example:
@@ -121,31 +124,29 @@ class Replayer:
         `going_on` is the weight of the reasoning before every gaze but the first: with little of it one learns where to
         look next, but hardly that one looks again.
         """
+        texts = turn_texts(trajectory, self._settings, row.question.image_sizes)
         episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
         conversation = Conversation(self._tokens, row.messages, episode.views, MAX_TOKENS)
-        decisions = []
-        for number, text in enumerate(turn_texts(trajectory, self._settings, row.question.image_sizes)):
-            start = len(conversation.prompt_ids) + len(conversation.response_ids)
-            if 0 < number < len(trajectory.steps):
-                decisions.append(slice(start, start + self._reasoning_length(text)))
-            self._write(conversation, text)
-            observation = episode.reply(text)
-            if observation is not None:
-                conversation.add_observation(observation)
+        asyncio.run(rollout(episode, conversation, StoredPolicy(texts)))
         example = _example(row, conversation, trajectory.steps)
-        for decision in decisions:
-            example.weights[decision] = [going_on] * (decision.stop - decision.start)
+        starts = _turn_starts(conversation)
+        for text, start in list(zip(texts, starts, strict=True))[1 : len(trajectory.steps)]:
+            length = self._reasoning_length(text)
+            example.weights[start : start + length] = [going_on] * length
         return example
-
-    def _write(self, conversation: Conversation, text: str) -> None:
-        ids = self._tokens.encode(text)
-        conversation.add_turn(ids, [0.0] * len(ids))
 
     def _reasoning_length(self, text: str) -> int:
         """Tokens of a turn up to its reasoning's last word."""
         end = text.index("</reasoning>")
         places = self._tokens.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         return sum(stop <= end for _, stop in places)
+
+
+def _turn_starts(conversation: Conversation) -> list[int]:
+    """Where the model's turns begin, counted from the prompt's first token: observations lie between them."""
+    mask = conversation.response_mask
+    prompt = len(conversation.prompt_ids)
+    return [prompt + place for place, own in enumerate(mask) if own and (place == 0 or not mask[place - 1])]
 
 
 def _example(row: ExpertRow, conversation: Conversation, steps: Sequence[ExpertStep]) -> Example:

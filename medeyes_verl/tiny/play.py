@@ -5,6 +5,7 @@ Small and quick: a look at what a warm-up has taught, where a full evaluation wo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.rollout import Completion, rollout
+from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.reward.answer import is_correct
 from medeyes_verl.tiny.tokenizer import END_OF_TURN, IMAGE, VIDEO
 
@@ -38,7 +40,7 @@ class Game:
     id: str
     """Of the row."""
     question: Question
-    record: EpisodeRecord
+    trace: EpisodeTrace
     correct: bool
 
     def found(self, gazes: int | None = None) -> bool | None:
@@ -46,7 +48,7 @@ class Game:
         targets = [region.box for region in self.question.regions if region.target]
         if not targets:
             return None
-        seen = list(zip(self.record.boxes, self.record.modes, strict=True))[:gazes]
+        seen = list(zip(self.trace.boxes, self.trace.modes, strict=True))[:gazes]
         drills = [box for box, mode in seen if mode == "drill"]
         return any(_share_inside(target, box) >= ON_TARGET for target in targets for box in drills)
 
@@ -73,9 +75,9 @@ def score(games: Sequence[Game]) -> Score:
     for game in games:
         groups.setdefault(game.id, []).append(game.correct)
     return Score(
-        well_formed=_mean([game.record.well_formed for game in games]) or 0.0,
+        well_formed=_mean([game.trace.well_formed for game in games]) or 0.0,
         accuracy=_mean([game.correct for game in games]) or 0.0,
-        gazes=sum(len(game.record.boxes) for game in games) / len(games),
+        gazes=sum(len(game.trace.boxes) for game in games) / len(games),
         found=_mean([game.found() for game in games]),
         found_first=_mean([game.found(1) for game in games]),
         mixed=_mean([len(set(group)) == 2 for group in groups.values()]) if len(games) > len(groups) else None,
@@ -100,42 +102,83 @@ def play(
     tokens = PolicyTokens(processor)
     torch.manual_seed(seed)
     games: list[Game] = []
-    tables = [row for row in rows for _ in range(rollouts)]
-    for start in range(0, len(tables), BATCH_SIZE):
-        seats = [_Seat(row, settings, tokens) for row in tables[start : start + BATCH_SIZE]]
-        if opening is not None:
-            for seat in seats:
-                seat.take_turn(tokens.encode(opening(seat.question)))
-        while playing := [seat for seat in seats if not seat.episode.over]:
-            turns = _generate(model, processor, [seat.conversation for seat in playing], temperature)
-            for seat, ids in zip(playing, turns, strict=True):
-                seat.take_turn(ids)
-        games += [seat.game() for seat in seats]
+    waiting = [row for row in rows for _ in range(rollouts)]
+    for start in range(0, len(waiting), BATCH_SIZE):
+        batch = waiting[start : start + BATCH_SIZE]
+        policy = BatchPolicy(model, processor, temperature, len(batch), opening)
+        games += asyncio.run(_play_batch(batch, settings, tokens, policy))
     return games
 
 
-class _Seat:
-    """One rollout being played."""
-
-    def __init__(self, row: Mapping[str, Any], settings: EpisodeSettings, tokens: PolicyTokens) -> None:
-        self._id: str = row["extra_info"]["id"]
-        self.question = Question.from_row(row)
-        self.episode = Episode([open_picture(path) for path in row["images"]], settings)
-        self._tokens = tokens
-        self.conversation = Conversation(tokens, prompt_messages(row), self.episode.views, MAX_RESPONSE_TOKENS)
-
-    def take_turn(self, ids: list[int]) -> None:
-        self.conversation.add_turn(ids, [0.0] * len(ids))
-        observation = self.episode.reply(self._tokens.text(ids))
-        if observation is not None and not self.conversation.add_observation(observation):
-            self.episode.truncate()
-
-    def game(self) -> Game:
-        record, question = self.episode.record, self.question
-        right = record.answer is not None and is_correct(
-            record.answer, question.ground_truth, question.question_type, question.options
+async def _play_batch(
+    rows: Sequence[Mapping[str, Any]], settings: EpisodeSettings, tokens: PolicyTokens, policy: BatchPolicy
+) -> list[Game]:
+    async def one(row: Mapping[str, Any]) -> Game:
+        question = Question.from_row(row)
+        episode = Episode([open_picture(path) for path in row["images"]], settings)
+        conversation = Conversation(tokens, prompt_messages(row), episode.views, MAX_RESPONSE_TOKENS)
+        opening = policy.opening_of(question)
+        trace = await rollout(episode, conversation, _Opened(policy, opening))
+        policy.leave()
+        right = trace.answer is not None and is_correct(
+            trace.answer, question.ground_truth, question.question_type, question.options
         )
-        return Game(self._id, question, record, right)
+        return Game(row["extra_info"]["id"], question, trace, right)
+
+    return await asyncio.gather(*(one(row) for row in rows))
+
+
+class BatchPolicy:
+    """A model whose turns are generated for all waiting episodes at once: when each has asked for its next."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        temperature: float,
+        episodes: int,
+        opening: Callable[[Question], str] | None = None,
+    ) -> None:
+        self._model, self._processor, self._temperature = model, processor, temperature
+        self._episodes = episodes
+        self._opening = opening
+        self._asked: list[tuple[Conversation, asyncio.Future[list[int]]]] = []
+
+    def opening_of(self, question: Question) -> str | None:
+        """The first turn where it is given, in place of the model's."""
+        return None if self._opening is None else self._opening(question)
+
+    async def next_turn(self, conversation: Conversation) -> Completion:
+        turn: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        self._asked.append((conversation, turn))
+        self._generate_when_all_ask()
+        return Completion(token_ids=await turn)
+
+    def leave(self) -> None:
+        """Say that one episode is over: nobody waits for it any more."""
+        self._episodes -= 1
+        self._generate_when_all_ask()
+
+    def _generate_when_all_ask(self) -> None:
+        if not self._asked or len(self._asked) < self._episodes:
+            return
+        asked, self._asked = self._asked, []
+        turns = _generate(self._model, self._processor, [each for each, _ in asked], self._temperature)
+        for (_, turn), ids in zip(asked, turns, strict=True):
+            turn.set_result(ids)
+
+
+class _Opened:
+    """A policy whose first turn may be given."""
+
+    def __init__(self, policy: BatchPolicy, opening: str | None) -> None:
+        self._policy, self._opening = policy, opening
+
+    async def next_turn(self, conversation: Conversation) -> Completion:
+        if self._opening is None:
+            return await self._policy.next_turn(conversation)
+        opening, self._opening = self._opening, None
+        return Completion(opening)
 
 
 def _generate(

@@ -8,6 +8,7 @@ from medeyes_verl.ablation.aim import Aim, aims
 from medeyes_verl.data.row import Region
 from medeyes_verl.evaluation.episode_log import LoggedEpisode
 from medeyes_verl.gaze.geometry import Box
+from tests.traces import trace_of
 
 LARGE, MIDDLE, SMALL = Box(0, 0, 40, 40), Box(60, 0, 80, 20), Box(0, 60, 10, 70)
 NOWHERE = Box(80, 80, 100, 100)
@@ -15,8 +16,7 @@ NOWHERE = Box(80, 80, 100, 100)
 
 def played(episode: LoggedEpisode, *boxes: Box, right: bool) -> LoggedEpisode:
     regions = tuple(Region(box, "blob", target=box == SMALL) for box in (LARGE, MIDDLE, SMALL))
-    record = replace(episode.record, boxes=boxes, images=(1,) * len(boxes), modes=("drill",) * len(boxes))
-    return replace(episode, regions=regions, record=record, scores=replace(episode.scores, acc=float(right)))
+    return replace(episode, regions=regions, trace=trace_of(*boxes), scores=replace(episode.scores, acc=float(right)))
 
 
 def test_each_gaze_is_counted_by_itself(logged_episode: LoggedEpisode) -> None:
@@ -32,7 +32,7 @@ def test_each_gaze_is_counted_by_itself(logged_episode: LoggedEpisode) -> None:
 
 def test_a_gaze_on_another_picture_shows_no_region_of_the_first(logged_episode: LoggedEpisode) -> None:
     elsewhere = played(logged_episode, LARGE, SMALL, right=True)
-    elsewhere = replace(elsewhere, record=replace(elsewhere.record, images=(2, 1)))
+    elsewhere = replace(elsewhere, trace=trace_of(*elsewhere.trace.boxes, images=(2, 1)))
     assert [(aim.on_region, aim.on_new_region) for aim in aims([elsewhere])] == [(0, 0), (1, 1)]
 
 

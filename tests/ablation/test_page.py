@@ -16,7 +16,7 @@ from medeyes_verl.ablation.rows import ROWS, named
 from medeyes_verl.data.row import Region
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.record import EpisodeRecord
+from tests.traces import trace_of
 
 EXPERT = {
     "expert silent groups": {1: 0.5, 2: 1.0},
@@ -37,8 +37,8 @@ def game(template: LoggedEpisode, name: str, gazes: Sequence[Box]) -> LoggedEpis
     """With a lesion of 10 × 10 pixels and a decoy beside it."""
     lesion, decoy = Region(Box(0, 0, 10, 10), "bar", target=True), Region(Box(50, 0, 60, 10), "decoy", target=False)
     places, modes = (1,) * len(gazes), ("drill",) * len(gazes)
-    record = EpisodeRecord(tuple(gazes), places, modes, "bar", (), len(gazes) + 1, "answered")
-    return replace(template, id=name, regions=(lesion, decoy), record=record)
+    trace = trace_of(*gazes, images=places, modes=modes, answer="bar")
+    return replace(template, id=name, regions=(lesion, decoy), trace=trace)
 
 
 RESULTS = {

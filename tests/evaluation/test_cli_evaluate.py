@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from medeyes_verl.cli_evaluate import add_commands
 from medeyes_verl.evaluation import session
-from medeyes_verl.evaluation.client import Patience
+from medeyes_verl.policies.client import Patience
 
 runner = CliRunner()
 app = typer.Typer()

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from medeyes_verl.evaluation.client import ChatClient, EndpointError, Patience, Reply, RequestRefusedError
 from medeyes_verl.evaluation.run import Endpoint, only_model
+from medeyes_verl.gaze.rollout import Completion
+from medeyes_verl.policies.client import ChatClient, EndpointError, Patience, RequestRefusedError
 
 IMPATIENT = Patience(timeout_s=5, attempts=2, first_pause_s=0.01)
 BODY = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Question 0?"}]}]}
 
 
-def ask(url: str) -> Reply:
-    async def main() -> Reply:
+def ask(url: str) -> Completion:
+    async def main() -> Completion:
         async with ChatClient(url, patience=IMPATIENT) as client:
             return await client.chat(BODY)
 
@@ -94,7 +95,7 @@ def test_nobody_there() -> None:
 def test_there_are_no_more_connections_than_allowed_and_they_are_kept(endpoints: Callable[..., Any]) -> None:
     endpoint = endpoints(lambda question, turn: time.sleep(0.02) or "hi")
 
-    async def main() -> list[Reply]:
+    async def main() -> list[Completion]:
         async with ChatClient(endpoint.url, patience=IMPATIENT, connections=3) as client:
             return await asyncio.gather(*(client.chat(BODY) for _ in range(12)))
 
@@ -105,7 +106,7 @@ def test_there_are_no_more_connections_than_allowed_and_they_are_kept(endpoints:
 def test_what_is_given_up_leaves_its_connection_to_others(endpoints: Callable[..., Any]) -> None:
     endpoint = endpoints(lambda question, turn: time.sleep(0.2) or "hi")
 
-    async def main() -> Reply:
+    async def main() -> Completion:
         async with ChatClient(endpoint.url, patience=IMPATIENT, connections=1) as client:
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.chat(BODY), 0.05)

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from medeyes_verl.cli_report import add_commands
 from medeyes_verl.evaluation import demo as module
-from medeyes_verl.evaluation.demo import DISCLAIMER, Moment, Stage, open_stage, picture_of, read_picture
+from medeyes_verl.evaluation.demo import DISCLAIMER, Stage, open_stage, picture_of, read_picture
 from medeyes_verl.evaluation.demo_terminal import show_episode
-from medeyes_verl.evaluation.destination import IN_THIS_PROCESS
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.writers import ScriptedWriter
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
+from medeyes_verl.policies.destination import IN_THIS_PROCESS
+from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 GAZE = '<reasoning>look</reasoning>\n<action>{"name": "Gaze", "coordinate": [28, 0, 84, 56]}</action>'
 ANSWER = "<reasoning>seen</reasoning>\n<answer>[bold]ring[/bold]</answer>"
@@ -35,36 +35,36 @@ def picture() -> Image.Image:
 
 @pytest.fixture
 def staged(recipe: Recipe) -> Callable[[Iterable[str]], Stage]:
-    return lambda texts: Stage("script", recipe, lambda messages, views: ScriptedWriter(texts), IN_THIS_PROCESS)
+    return lambda texts: Stage(
+        "script", recipe, lambda messages, views: (Unbudgeted(), StoredPolicy(texts)), IN_THIS_PROCESS
+    )
 
 
-def _events(stage: Stage, picture: Image.Image) -> list[Moment | EpisodeRecord]:
-    async def collect() -> list[Moment | EpisodeRecord]:
+def _events(stage: Stage, picture: Image.Image) -> list[Any]:
+    async def collect() -> list[Any]:
         return [event async for event in stage.play([picture], "What is it?")]
 
     return asyncio.run(collect())
 
 
 def test_turns_come_with_boxes_of_the_original_and_then_the_record(staged: Any, picture: Image.Image) -> None:
-    refused, look, answer, record = _events(staged([BAD, GAZE, ANSWER]), picture)
-    assert isinstance(refused, Moment)
-    assert isinstance(look, Moment)
-    assert isinstance(answer, Moment)
-    assert isinstance(record, EpisodeRecord)
-    assert (refused.box, refused.crop) == (None, None)
-    assert refused.note.startswith("Outside box.")
-    assert (look.reasoning, look.box) == ("look", record.boxes[0])
+    (refused, nothing), (look, crop), (answer, no_crop), trace = _events(staged([BAD, GAZE, ANSWER]), picture)
+    assert isinstance(look, TraceTurn)
+    assert isinstance(trace, EpisodeTrace)
+    assert trace.turns == (refused, look, answer)
+    assert (refused.box, nothing) == (None, None)
+    assert refused.feedback.startswith("Outside box.")
+    assert (look.reasoning, look.box) == ("look", trace.boxes[0])
     assert look.box is not None
     assert look.box.as_list() == [56, 0, 168, 112]
-    assert look.crop is not None
-    assert np.array_equal(np.asarray(look.crop), np.asarray(picture)[0:112, 56:168])  # the original's own pixels
-    assert (answer.box, answer.note) == (None, "")
-    assert record.answer == "[bold]ring[/bold]"
+    assert np.array_equal(np.asarray(crop), np.asarray(picture)[0:112, 56:168])  # the original's own pixels
+    assert (answer.box, answer.feedback, no_crop) == (None, None, None)
+    assert trace.answer == "[bold]ring[/bold]"
 
 
 def test_a_writer_that_runs_out_ends_the_episode_as_truncated(staged: Any, picture: Image.Image) -> None:
     *_, record = _events(staged([GAZE]), picture)
-    assert isinstance(record, EpisodeRecord)
+    assert isinstance(record, EpisodeTrace)
     assert record.finish == "truncated"
 
 

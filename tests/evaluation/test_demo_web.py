@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medeyes_verl.evaluation.destination import IN_THIS_PROCESS
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.writers import ScriptedWriter
+from medeyes_verl.policies.destination import IN_THIS_PROCESS
+from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 pytest.importorskip("starlette", reason="starlette is not installed: pip install medeyes-verl[demo]")
 
@@ -27,7 +27,9 @@ OWN = {"x-medeyes-demo": "1"}
 
 @pytest.fixture
 def stage(recipe: Recipe) -> Stage:
-    return Stage("script", recipe, lambda messages, views: ScriptedWriter([GAZE, ANSWER]), IN_THIS_PROCESS)
+    return Stage(
+        "script", recipe, lambda messages, views: (Unbudgeted(), StoredPolicy([GAZE, ANSWER])), IN_THIS_PROCESS
+    )
 
 
 @pytest.fixture
@@ -105,15 +107,12 @@ def test_an_upload_is_cut_off_at_its_bound(client: TestClient, monkeypatch: pyte
 
 def test_an_error_of_the_endpoint_is_told(recipe: Recipe) -> None:
     class Broken:
-        tokens = 0
-
-        async def write(self) -> str:
+        async def next_turn(self, conversation: Any) -> Any:
             raise demo_web.EndpointError("the endpoint is gone")
 
-        def observe(self, observation: Any) -> None: ...
-
     client = TestClient(
-        demo_app(Stage("broken", recipe, lambda *_: Broken(), IN_THIS_PROCESS)), base_url="http://127.0.0.1"
+        demo_app(Stage("broken", recipe, lambda *_: (Unbudgeted(), Broken()), IN_THIS_PROCESS)),
+        base_url="http://127.0.0.1",
     )
     lines = _lines(client.post("/play?question=x", content=_png(), headers=OWN))
     assert lines[-1] == {"kind": "error", "message": "the endpoint is gone"}

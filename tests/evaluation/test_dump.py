@@ -36,9 +36,9 @@ def test_turns_boxes_and_scores_come_back(tmp_path: Path, table: Path, recipe: R
     found = read_dump(path, read_tables([table]), recipe)
     first, second = found.episodes
     assert (first.id, first.model, first.scores.acc) == ("q0", "step 12", 1.0)
-    assert [turn.text for turn in first.turns] == [GAZE, FAULTY, ANSWER]
-    assert [turn.box for turn in first.turns] == [Box(56, 56, 168, 168), None, None]
-    assert first.turns[1].observation == MALFORMED
+    assert [turn.text for turn in first.trace.turns] == [GAZE, FAULTY, ANSWER]
+    assert [turn.box for turn in first.trace.turns] == [Box(56, 56, 168, 168), None, None]
+    assert first.trace.turns[1].feedback == MALFORMED
     assert (second.id, second.scores.acc) == ("q2", 0.0)
     assert found.disagreeing == 0
 
@@ -52,7 +52,7 @@ def test_rollouts_of_a_question_are_its_samples(tmp_path: Path, table: Path, rec
     path = write(tmp_path / "12.jsonl", dumped(0, ANSWER), dumped(3, ANSWER), dumped(0, GAZE))
     found = read_dump(path, read_tables([table]), recipe).episodes
     assert [(each.id, each.sample) for each in found] == [("q0", 0), ("q3", 0), ("q0", 1)]
-    assert found[2].record.finish == "truncated", "its text ends without an answer"
+    assert found[2].trace.finish == "truncated", "its text ends without an answer"
 
 
 def test_a_row_is_found_by_its_id_where_the_dump_has_it(tmp_path: Path, table: Path, recipe: Recipe) -> None:

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from medeyes_verl.data.row import Region
 from medeyes_verl.evaluation.grounding import Grounding, grounding
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import EpisodeTrace
+from tests.traces import trace_of
 
 TARGET = Region(Box(0, 0, 10, 10), "ring", target=True)
 DECOY = Region(Box(50, 50, 60, 60), "smooth", target=False)
 
 
-def record(*boxes: Box, images: tuple[int, ...] | None = None) -> EpisodeRecord:
-    places = images or (1,) * len(boxes)
-    return EpisodeRecord(boxes, places, ("drill",) * len(boxes), "ring", (), len(boxes) + 1, "answered")
+def record(*boxes: Box, images: tuple[int, ...] | None = None) -> EpisodeTrace:
+    return trace_of(*boxes, images=images)
 
 
 @pytest.mark.parametrize(

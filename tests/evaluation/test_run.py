@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from medeyes_verl.evaluation.client import EndpointError, Patience
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.player import play_texts
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.run import EPISODES, Endpoint, Work, begin, evaluate, read_tables, settings_of
-from medeyes_verl.evaluation.writers import Requests, Sampling
 from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.policies.chat import Requests, Sampling
+from medeyes_verl.policies.client import EndpointError, Patience
 
 IMPATIENT = Patience(timeout_s=20, attempts=2, first_pause_s=0.01)
 REQUESTS = Requests(model="scripted", turn_tokens=64, sampling=Sampling())
@@ -43,12 +43,15 @@ def test_every_question_is_played_to_its_answer(
     assert len(endpoint.asked) == 48
     assert sum(episode.scores.acc for episode in episodes) == 23
     wrong = next(episode for episode in episodes if not episode.scores.acc)
-    assert (wrong.id, wrong.record.answer) == ("q5", "no idea")
+    assert (wrong.id, wrong.trace.answer) == ("q5", "no idea")
     first = next(episode for episode in episodes if episode.id == "q0")
-    assert [turn.box for turn in first.turns] == [Box(0, 0, 112, 112), None]  # 56 of 112 view pixels, 224 original
-    assert [turn.observation for turn in first.turns] == ["", None]
+    assert [turn.box for turn in first.trace.turns] == [
+        Box(0, 0, 112, 112),
+        None,
+    ]  # 56 of 112, 224 original
+    assert [turn.feedback for turn in first.trace.turns] == ["", None]
     assert first.scores.r_grammar == 1
-    assert first.view_sizes[0] == (112, 112)
+    assert first.trace.view_sizes[0] == (112, 112)
 
 
 def test_an_endpoint_that_dies_is_gone_on_with_and_nothing_is_lost_or_asked_twice(
@@ -88,7 +91,7 @@ def test_a_refused_request_costs_its_own_episode_only_and_is_tried_in_the_next_r
     broken = [episode for episode in episodes if episode.error]
     assert [episode.error for episode in broken] == ["HTTP 400: the prompt is too long"]
     assert broken[0].scores.acc == 0
-    assert broken[0].record.finish == "truncated"
+    assert broken[0].trace.finish == "truncated"
     again = run(endpoint, table, recipe, tmp_path)
     assert [episode for episode in again if episode.error] == []
     assert len(again) == 24
@@ -123,8 +126,8 @@ def test_an_episode_ends_where_its_tokens_end(
 ) -> None:
     endpoint = endpoints(lambda *_: "words without end " * 20)  # 60 words: the counted tokens of a turn
     episodes = run(endpoint, table, replace(recipe, response_length=80), tmp_path)
-    assert {episode.record.finish for episode in episodes} == {"truncated"}
-    assert {len(episode.turns) for episode in episodes} == {2}
+    assert {episode.trace.finish for episode in episodes} == {"truncated"}
+    assert {len(episode.trace.turns) for episode in episodes} == {2}
     assert {body["max_tokens"] for body in endpoint.bodies} == {64, 20}, "a turn's budget, then what 60 left of 80"
 
 
@@ -158,6 +161,6 @@ def test_written_turns_are_played_by_the_same_rules(table: Path, recipe: Recipe)
     ]
     episode = asyncio.run(play_texts(row, recipe, texts, "scripted", "expert"))
     assert (episode.stream, episode.model, episode.scores.acc) == ("expert", "scripted", 1.0)
-    assert episode.turns[0].box == Box(56, 56, 168, 168)
+    assert episode.trace.turns[0].box == Box(56, 56, 168, 168)
     cut = asyncio.run(play_texts(row, recipe, texts[:1], "scripted", "expert"))
-    assert cut.record.finish == "truncated"
+    assert cut.trace.finish == "truncated"

@@ -60,7 +60,7 @@ def test_validation_and_evaluation_agree(tmp_path: Path) -> None:
     assert len(dumped) == len(episodes) == QUESTIONS
     right = [episode.scores.acc for episode in episodes]
     assert sum(right) / QUESTIONS == pytest.approx(logged["val-core/phantom/acc/mean@1"])
-    gazes = [len(episode.record.boxes) for episode in episodes]
+    gazes = [len(episode.trace.boxes) for episode in episodes]
     assert sum(gazes) / QUESTIONS == pytest.approx(logged["val-aux/phantom/gazes/mean@1"])
     assert {episode.prompts_differing for episode in episodes} == {0}
 
@@ -68,7 +68,7 @@ def test_validation_and_evaluation_agree(tmp_path: Path) -> None:
         return text.rpartition("assistant\n")[2].strip()
 
     ends = Counter((line["gts"], last_words(line["output"])) for line in dumped)
-    assert ends == Counter((episode.ground_truth, episode.turns[-1].text.strip()) for episode in episodes)
+    assert ends == Counter((episode.ground_truth, episode.trace.turns[-1].text.strip()) for episode in episodes)
 
     if "id" in dumped[0]:
         replayed = read_dump(tmp_path / "dump" / "0.jsonl", read_tables([table]), read_recipe("cpu_tiny"))

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from medeyes_verl.data.row import prompt_messages
-from medeyes_verl.evaluation.client import ChatClient, EndpointError
 from medeyes_verl.evaluation.recipe import Serving, read_recipe
 from medeyes_verl.evaluation.run import read_tables
-from medeyes_verl.evaluation.server import SERVED_NAME, RunningServer, serve
 from medeyes_verl.evaluation.session import Options, play
 from medeyes_verl.evaluation.sources import Source
-from medeyes_verl.evaluation.writers import Requests, Sampling, chat_messages, feedback
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
+from medeyes_verl.policies.chat import Requests, Sampling
+from medeyes_verl.policies.chat_conversation import chat_messages, feedback
+from medeyes_verl.policies.client import ChatClient, EndpointError
+from medeyes_verl.policies.server import SERVED_NAME, RunningServer, serve
 
 pytestmark = pytest.mark.ray
 

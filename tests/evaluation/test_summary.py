@@ -10,8 +10,8 @@ from medeyes_verl.evaluation.compare import compare, comparison_table
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, Scores
 from medeyes_verl.evaluation.summary import by_question, figures, majority, summarise
 from medeyes_verl.evaluation.tables import csv_text, markdown
-from medeyes_verl.gaze.geometry import Box, Size
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.geometry import Box
+from tests.traces import trace_of
 
 
 def episode(
@@ -39,24 +39,12 @@ def episode(
         options=options,
         ground_truth=truth,
         images=(picture or f"{number}.png",),
-        image_sizes=(Size(100, 100),),
-        view_sizes=(Size(56, 56),),
         organ=organ,
         modality="CT",
         location=None,
         regions=(),
-        record=EpisodeRecord(
-            boxes=(Box(0, 0, 100, 100), Box(0, 0, 20, 20)),
-            images=(1, 1),
-            modes=("scan", "drill"),
-            answer=answer,
-            faults=(),
-            turns=3,
-            finish="answered" if answer else "gaze_limit",
-        ),
-        turns=(),
+        trace=trace_of(Box(0, 0, 100, 100), Box(0, 0, 20, 20), answer=answer, modes=("scan", "drill"), num_tokens=50),
         scores=Scores(acc, acc, 1.0, 0.5, 0.25, None if mc else acc, None if mc else 0.75),
-        tokens=50,
         seconds=2.0,
         model="m",
         prompts_differing=0,

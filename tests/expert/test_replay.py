@@ -129,7 +129,7 @@ def test_what_the_policy_wrote_comes_back_as_it_wrote_it() -> None:
     episode = Episode([Image.new("RGB", (1000, 800))], settings)
     for text in texts:
         episode.reply(text)
-    made = trajectory_of("q", texts, episode.record, correct=True)
+    made = trajectory_of("q", episode.trace, correct=True)
     assert made is not None
     assert made.source == "replay"
     assert turn_texts(made, settings, [Size(1000, 800)]) == texts
@@ -140,7 +140,7 @@ def test_an_episode_with_a_fault_is_no_success() -> None:
     texts = ["<reasoning>x</reasoning>", "<reasoning>a mass</reasoning>\n<answer>ring</answer>"]
     for text in texts:
         episode.reply(text)
-    assert trajectory_of("q", texts, episode.record, correct=True) is None
+    assert trajectory_of("q", episode.trace, correct=True) is None
 
 
 E, R = [success("q", n) for n in range(3)], [success("q", n) for n in range(10, 12)]

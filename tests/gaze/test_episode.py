@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medeyes_verl.gaze.crop import PixelBounds
-from medeyes_verl.gaze.episode import Episode, EpisodeRecord, EpisodeSettings
-from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.episode import Episode, EpisodeSettings
+from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault, parse_turn
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 
 TINY = PixelBounds(56 * 56, 112 * 112)
 SETTINGS = EpisodeSettings(view=TINY, crop=TINY, min_box_side=8, max_aspect_ratio=10)
@@ -37,16 +38,17 @@ def test_a_gaze_then_an_answer() -> None:
     assert not episode.over
     assert episode.reply(ANSWER) is None
     assert episode.over
-    assert episode.record == EpisodeRecord(
-        boxes=(Box(56, 112, 168, 224),),
-        images=(1,),
-        modes=("drill",),
+    assert episode.trace == EpisodeTrace(
+        turns=(
+            TraceTurn(GOOD, "look", "", Box(56, 112, 168, 224), 1, "drill"),
+            TraceTurn(ANSWER, "look", None),
+        ),
         answer="ring",
-        faults=(),
-        turns=2,
         finish="answered",
+        image_sizes=(Size(448, 448),),
+        view_sizes=(Size(112, 112),),
     )
-    assert episode.record.well_formed
+    assert episode.trace.well_formed
 
 
 @pytest.mark.parametrize(
@@ -81,10 +83,10 @@ def test_a_fault_is_answered_and_the_episode_goes_on(text: str, fault: Fault, wo
     assert again is not None
     assert again.picture is not None
     assert episode.reply(ANSWER) is None
-    record = episode.record
+    record = episode.trace
     assert fault in record.faults
     assert not record.well_formed
-    assert (record.answer, record.finish, record.turns, len(record.boxes)) == ("ring", "answered", 3, 1)
+    assert (record.answer, record.finish, record.num_turns, len(record.boxes)) == ("ring", "answered", 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -96,14 +98,14 @@ def test_a_slip_of_form_does_not_stop_the_gaze(text: str, fault: Fault) -> None:
     assert observation is not None
     assert observation.picture is not None
     episode.reply(ANSWER)
-    assert episode.record.faults == (fault,)
-    assert not episode.record.well_formed
+    assert episode.trace.faults == (fault,)
+    assert not episode.trace.well_formed
 
 
 def test_a_slip_of_form_does_not_stop_the_answer() -> None:
     episode = Episode([PICTURE], SETTINGS)
     assert episode.reply("<answer>ring</answer>") is None
-    record = episode.record
+    record = episode.trace
     assert (record.answer, record.finish, record.faults, record.well_formed) == (
         "ring",
         "answered",
@@ -118,15 +120,15 @@ def test_gazes_and_faults_use_up_the_same_limit(use: str) -> None:
     for _ in range(3):
         assert episode.reply(use) is not None
     assert episode.reply(ANSWER) is None
-    assert episode.record.finish == "answered"
-    assert episode.record.turns == 4
+    assert episode.trace.finish == "answered"
+    assert episode.trace.num_turns == 4
 
 
 def test_a_gaze_too_many_ends_the_episode_without_an_answer() -> None:
     episode = Episode([PICTURE], EpisodeSettings(max_gazes=1, view=TINY, crop=TINY))
     episode.reply(GOOD)
     assert episode.reply(GOOD) is None
-    record = episode.record
+    record = episode.trace
     assert (record.finish, record.answer, record.faults) == ("gaze_limit", None, (Fault.gaze_limit,))
     assert len(record.boxes) == 1, "the gaze too many is not carried out"
 
@@ -134,7 +136,7 @@ def test_a_gaze_too_many_ends_the_episode_without_an_answer() -> None:
 def test_nonsense_in_the_last_turn_ends_the_episode_too() -> None:
     episode = Episode([PICTURE], EpisodeSettings(max_gazes=0, view=TINY, crop=TINY))
     assert episode.reply(GOOD + "<answer>ring</answer>") is None
-    record = episode.record
+    record = episode.trace
     assert (record.finish, record.answer, record.faults) == ("gaze_limit", None, (Fault.answer_beside_action,))
 
 
@@ -142,7 +144,7 @@ def test_truncation() -> None:
     episode = Episode([PICTURE], SETTINGS)
     episode.reply(GOOD)
     episode.truncate()
-    record = episode.record
+    record = episode.trace
     assert (record.finish, record.answer, record.faults, record.well_formed) == ("truncated", None, (), False)
     assert len(record.boxes) == 1
 
@@ -150,7 +152,7 @@ def test_truncation() -> None:
 def test_misuse_is_an_error() -> None:
     episode = Episode([PICTURE], SETTINGS)
     with pytest.raises(RuntimeError, match="not over"):
-        _ = episode.record
+        _ = episode.trace
     episode.reply(ANSWER)
     with pytest.raises(RuntimeError, match="already over"):
         episode.reply(ANSWER)
@@ -178,7 +180,7 @@ def test_modes(boxes: list[tuple[int, ...]], modes: list[str]) -> None:
     for box in boxes:
         episode.reply(gaze(*box))
     episode.reply(ANSWER)
-    assert list(episode.record.modes) == modes
+    assert list(episode.trace.modes) == modes
 
 
 def test_several_pictures_each_with_its_own_frame() -> None:
@@ -203,8 +205,8 @@ def test_several_pictures_each_with_its_own_frame() -> None:
     assert unknown is not None
     assert unknown.text == "Unknown image. Write image from 1 to 2."
     episode.reply(ANSWER)
-    assert episode.record.images == (1, 2)
-    assert episode.record.boxes[1].as_list() == [448, 140, 560, 280]
+    assert episode.trace.images == (1, 2)
+    assert episode.trace.boxes[1].as_list() == [448, 140, 560, 280]
 
 
 def test_the_relative_frame() -> None:
@@ -224,8 +226,8 @@ def test_the_record_survives_json(turns: list[str]) -> None:
             episode.reply(text)
     if not episode.over:
         episode.truncate()
-    record = episode.record
-    assert EpisodeRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
+    record = episode.trace
+    assert EpisodeTrace.from_dict(json.loads(json.dumps(record.as_dict()))) == record
     assert len(record.boxes) == len(record.images) == len(record.modes)
 
 
@@ -244,7 +246,7 @@ def test_no_text_raises_and_the_episode_always_ends(turns: list[str]) -> None:
             break
         assert (observation.picture is None) == bool(observation.text)
     assert episode.over
-    for box, image in zip(episode.record.boxes, episode.record.images, strict=True):
+    for box, image in zip(episode.trace.boxes, episode.trace.images, strict=True):
         width, height = (448, 448) if image == 1 else (300, 90)
         assert 0 <= box.x1 < box.x2 <= width
         assert 0 <= box.y1 < box.y2 <= height

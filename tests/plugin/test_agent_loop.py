@@ -1,10 +1,15 @@
 """The agent loop on real Ray, TransferQueue and reward workers, with a model that reads from a script."""
 
+import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.trace import EpisodeTrace
 
 GAZE = '<reasoning>scan</reasoning>\n<action>{"name": "Gaze", "coordinate": [%d, %d, %d, %d]}</action>'
 ANSWER = "<reasoning>ring seen</reasoning>\n<answer>ring</answer>"
@@ -201,26 +206,27 @@ def test_an_expert_row_is_what_a_policy_that_wrote_it_would_have_produced(rows: 
         written = tokenizer.decode(row["responses"][row["response_mask"].bool()])
         turns = [f"<reasoning>{turn}" for turn in written.split("<reasoning>")[1:]]
         assert row["input_ids"].tolist() == whole("train", turns)
-        assert row["extra_fields"]["record"]["finish"] == "answered"
+        assert row["extra_fields"]["trace"]["finish"] == "answered"
         assert row["extra_fields"]["reward_extra_info"]["r_acc"] == 1.0
 
 
 def test_faults_are_recorded_and_the_episode_goes_on(rows: Any) -> None:
-    record = rows["train"][1]["extra_fields"]["record"]
-    assert record["faults"] == ["malformed_action", "inverted_box"]
-    assert record["finish"] == "answered"
-    assert record["boxes"] == []
+    trace = EpisodeTrace.from_dict(rows["train"][1]["extra_fields"]["trace"])
+    assert trace.faults == (Fault.malformed_action, Fault.inverted_box)
+    assert trace.finish == "answered"
+    assert trace.boxes == ()
 
 
 def test_modes_and_boxes_are_in_the_originals_pixels(rows: Any) -> None:
-    record = rows["train"][0]["extra_fields"]["record"]
-    assert record["boxes"] == [[112, 112, 224, 224], [0, 0, 448, 448]]  # the view is a quarter of the original
-    assert record["modes"] == ["drill", "scan"]
+    trace = EpisodeTrace.from_dict(rows["train"][0]["extra_fields"]["trace"])
+    # the view is a quarter of the original
+    assert [box.as_list() for box in trace.boxes] == [[112, 112, 224, 224], [0, 0, 448, 448]]
+    assert trace.modes == ("drill", "scan")
 
 
 def test_a_response_never_outgrows_its_length(rows: Any) -> None:
     row = rows["train"][2]
-    assert row["extra_fields"]["record"]["finish"] == "truncated"
+    assert row["extra_fields"]["trace"]["finish"] == "truncated"
     assert len(row["responses"]) <= 200
     assert len(row["responses"]) == len(row["response_mask"]) == len(row["rollout_log_probs"])
 
@@ -229,16 +235,32 @@ def test_validation_rows_are_the_policys_own(rows: Any) -> None:
     assert [row["extra_fields"]["stream"] for row in rows["val"]] == ["on_policy"]
 
 
-def test_rewards_come_from_the_record(rows: Any) -> None:
-    from medeyes_verl.gaze.record import EpisodeRecord
+def test_rewards_come_from_the_trace(rows: Any) -> None:
     from medeyes_verl.reward.diversity import r_div
 
     row = rows["train"][0]
     parts = row["extra_fields"]["reward_extra_info"]
-    record = EpisodeRecord.from_dict(row["extra_fields"]["record"])
-    assert parts["r_div"] == pytest.approx(r_div(record.boxes))
+    trace = EpisodeTrace.from_dict(row["extra_fields"]["trace"])
+    assert parts["r_div"] == pytest.approx(r_div(trace.boxes))
     assert parts["r_grammar"] == 1.0
     assert rows["train"][1]["extra_fields"]["reward_extra_info"]["r_grammar"] == 0.0
     expected = 0.7 * parts["r_acc"] + 0.2 * parts["r_grammar"] + 0.1 * parts["r_div"]
     assert row["rm_scores"].sum().item() == pytest.approx(expected)
     assert row["rm_scores"].count_nonzero() <= 1
+
+
+def test_tokens_masks_log_probs_and_rewards_are_those_of_the_golden_run(rows: Any) -> None:
+    """golden_agent_loop.json was written by the agent loop of 0.1.0 before the one rollout replaced its own loop."""
+    golden = json.loads((Path(__file__).parent / "golden_agent_loop.json").read_text(encoding="utf-8"))
+    assert [_as_json(row) for row in (*rows["train"], *rows["val"])] == golden
+
+
+def _as_json(row: Any) -> dict[str, Any]:
+    reward = row["extra_fields"]["reward_extra_info"]
+    return {
+        "input_ids": row["input_ids"].tolist(),
+        "response_mask": row["response_mask"].int().tolist(),
+        "log_probs": [round(value, 6) for value in row["rollout_log_probs"].tolist()],
+        "reward": round(row["rm_scores"].sum().item(), 6),
+        "parts": {name: round(reward[name], 6) for name in ("r_acc", "r_grammar", "r_div", "token_f1", "gazes")},
+    }

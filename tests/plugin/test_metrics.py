@@ -6,23 +6,20 @@ import pytest
 import torch
 from tensordict import NonTensorStack, TensorDict
 
+from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.trace import Mode
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
+from tests.traces import trace_of
 
 
 def nested(*rows: list[float]) -> torch.Tensor:
     return torch.nested.as_nested_tensor([torch.tensor(row) for row in rows], layout=torch.jagged)
 
 
-def record(boxes: int, modes: list[str], faults: list[str]) -> dict[str, Any]:
-    return {
-        "boxes": [[0, 0, 10, 10]] * boxes,
-        "images": [1] * boxes,
-        "modes": modes,
-        "answer": "x",
-        "faults": faults,
-        "turns": boxes + 1,
-        "finish": "answered",
-    }
+def trace(boxes: int, modes: list[Mode], faults: list[str]) -> dict[str, Any]:
+    gazes = [Box(0, 0, 10, 10)] * boxes
+    return trace_of(*gazes, modes=modes, faults=tuple(Fault(fault) for fault in faults), answer="x").as_dict()
 
 
 def extra(stream: str, r_acc: float, missing: bool = False, **facts: Any) -> dict[str, Any]:
@@ -30,7 +27,7 @@ def extra(stream: str, r_acc: float, missing: bool = False, **facts: Any) -> dic
         "stream": stream,
         "source": "grn_cvs" if stream == "expert" else "policy",
         "expert_missing": missing,
-        "record": record(**facts),
+        "trace": trace(**facts),
         "reward_extra_info": {"id": "q1", "r_acc": r_acc, "gazes": float(facts["boxes"])},
     }
 

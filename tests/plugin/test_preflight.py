@@ -81,7 +81,7 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
             "replays no experts",
             "set it to 0",
         ),
-        ([STOCK_LOOP, *ALONE], "reward.reward_manager.name", "leaves no record", "name=naive"),
+        ([STOCK_LOOP, *ALONE], "reward.reward_manager.name", "leaves none", "name=naive"),
         (UNWEIGHTED, "reward.medeyes", "every reward would be 0", "weight above 0"),
         ([*UNWEIGHTED, f"{CUSTOM}.path=own.py", "reward.medeyes.custom_weight=0"], "reward.medeyes", "be 0", "weight"),
         (["reward.reward_model.enable=true"], "reward.reward_model.enable", "not called", "custom_reward_function"),

@@ -7,25 +7,26 @@ import torch
 from tensordict import NonTensorStack, TensorDict
 
 from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 from medeyes_verl.plugin.replay_actor import successes
-
-TEXTS = [
-    '<reasoning>scan</reasoning>\n<action>{"name": "Gaze", "coordinate": [0, 0, 28, 28]}</action>',
-    "<reasoning>ring seen</reasoning>\n<answer>ring</answer>",
-]
 
 
 def fields(acc: float = 1.0, faults: tuple[str, ...] = ()) -> dict[str, Any]:
-    record = {
-        "boxes": [[0, 0, 112, 112]],
-        "images": [1],
-        "modes": ["drill"],
-        "answer": "ring",
-        "faults": list(faults),
-        "turns": 2,
-        "finish": "answered",
-    }
-    return {"record": record, "turn_texts": TEXTS, "reward_extra_info": {"acc": acc}}
+    trace = EpisodeTrace(
+        turns=(
+            TraceTurn("<reasoning>scan</reasoning>…", "scan", "", Box(0, 0, 112, 112), 1, "drill"),
+            TraceTurn(
+                "<reasoning>ring seen</reasoning>\n<answer>ring</answer>",
+                "ring seen",
+                None,
+                faults=tuple(Fault(fault) for fault in faults),
+            ),
+        ),
+        answer="ring",
+        finish="answered",
+    )
+    return {"trace": trace.as_dict(), "reward_extra_info": {"acc": acc}}
 
 
 def remembered(row: dict[str, Any], expert_id: str | None = "q", real: bool = True, expert: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The reward manager reads the loop's record, and a row it cannot score costs nothing but that row."""
+"""The reward manager reads the loop's trace, and a row it cannot score costs nothing but that row."""
 
 import asyncio
 from typing import Any
@@ -11,17 +11,11 @@ from tensordict import TensorDict
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 
+from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.plugin.reward_manager import MedEyesRewardManager
+from tests.traces import trace_of
 
-RECORD = {
-    "boxes": [[0, 0, 100, 100], [200, 200, 300, 300]],
-    "images": [1, 1],
-    "modes": ["drill", "drill"],
-    "answer": "Yes.",
-    "faults": [],
-    "turns": 3,
-    "finish": "answered",
-}
+TRACE = trace_of(Box(0, 0, 100, 100), Box(200, 200, 300, 300), answer="Yes.").as_dict()
 
 
 class Letters:
@@ -34,7 +28,7 @@ class Letters:
 
 def of_row(**row: Any) -> DataProto:
     fields = {
-        "tool_extra_fields": {"record": RECORD},
+        "tool_extra_fields": {"trace": TRACE},
         "reward_model": {"style": "rule", "ground_truth": "yes"},
         "extra_info": {"id": "q1", "question_type": "closed", "options": []},
         "data_source": "mine",
@@ -114,7 +108,7 @@ def test_a_function_gets_what_verls_own_manager_gives_it() -> None:
     result = scored({"custom_weight": 2.0}, function)
     assert (seen["data_source"], seen["solution_str"], seen["ground_truth"]) == ("mine", "hi", "yes")
     assert (seen["extra_info"]["id"], seen["extra_info"]["num_turns"]) == ("q1", 6)
-    assert seen["extra_info"]["record"] == RECORD, "the loop's extra_fields are in extra_info"
+    assert seen["extra_info"]["trace"] == TRACE, "the loop's extra_fields are in extra_info"
     assert set(seen) == {"data_source", "solution_str", "ground_truth", "extra_info"}
     assert result["reward_score"] == pytest.approx(scored()["reward_score"] + 2.0 * 0.5)
     assert result["reward_extra_info"]["r_custom"] == 0.5
@@ -162,7 +156,7 @@ def test_async_functions_and_mappings_are_taken(function: Any) -> None:
     assert info["reward_error"] == 0
 
 
-def test_a_function_alone_needs_no_record_and_its_score_is_the_core_metric() -> None:
+def test_a_function_alone_needs_no_trace_and_its_score_is_the_core_metric() -> None:
     result = scored(ALONE, lambda **_: 0.75, tool_extra_fields={}, reward_model={"ground_truth": ["a", "b"]})
     info = result["reward_extra_info"]
     assert result["reward_score"] == info["acc"] == info["r_custom"] == 0.75
@@ -203,7 +197,7 @@ def test_a_row_of_a_foreign_table_is_scored() -> None:
     assert scored(extra_info=None, raw_prompt=prompt)["reward_extra_info"]["r_acc"] == 1.0
 
 
-def test_a_row_without_a_record_says_what_to_do() -> None:
+def test_a_row_without_a_trace_says_what_to_do() -> None:
     text = scored(tool_extra_fields={})["reward_extra_info"]["reward_error_text"]
     assert "reward.reward_manager.name=naive" in text
     assert "reward.custom_reward_function.path" in text

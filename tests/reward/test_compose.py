@@ -4,22 +4,17 @@ import pytest
 
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.grammar import Fault
-from medeyes_verl.gaze.record import EpisodeRecord, Finish
+from medeyes_verl.gaze.trace import EpisodeTrace, Finish
 from medeyes_verl.reward.compose import RewardParts, RewardSettings, reward
 from medeyes_verl.reward.structure import r_grammar
+from tests.traces import trace_of
 
 
 def record(
     answer: str | None = "left lung", boxes: int = 1, faults: tuple[Fault, ...] = (), finish: Finish = "answered"
-) -> EpisodeRecord:
-    return EpisodeRecord(
-        boxes=tuple(Box(20 * x, 0, 20 * x + 10, 10) for x in range(boxes)),
-        images=(1,) * boxes,
-        modes=("drill",) * boxes,
-        answer=answer,
-        faults=faults,
-        turns=boxes + 1,
-        finish=finish,
+) -> EpisodeTrace:
+    return trace_of(
+        *(Box(20 * x, 0, 20 * x + 10, 10) for x in range(boxes)), answer=answer, faults=faults, finish=finish
     )
 
 
@@ -34,7 +29,7 @@ def record(
         (record(answer=None, finish="truncated"), 0.0),
     ],
 )
-def test_structure(episode: EpisodeRecord, structure: float) -> None:
+def test_structure(episode: EpisodeTrace, structure: float) -> None:
     assert r_grammar(episode) == structure
 
 
@@ -51,7 +46,7 @@ def test_structure(episode: EpisodeRecord, structure: float) -> None:
         (record(None, boxes=3, finish="gaze_limit"), 0.1),
     ],
 )
-def test_the_sum_by_hand(episode: EpisodeRecord, total: float) -> None:
+def test_the_sum_by_hand(episode: EpisodeTrace, total: float) -> None:
     parts = reward(episode, "Left lung", "open")
     assert parts.total == pytest.approx(total)
     assert parts.total == pytest.approx(0.7 * parts.r_acc + 0.2 * parts.r_grammar + 0.1 * parts.r_div)

@@ -32,7 +32,7 @@ def test_a_replay_has_the_tokens_of_the_real_processor(fresh, expert_rows) -> No
                 observation = episode.reply(text)
                 if observation is not None:
                     real.add_observation(observation)
-            assert episode.record.well_formed
+            assert episode.trace.well_formed
             assert example.ids == real.prompt_ids + real.response_ids
             assert example.weights == [0] * len(real.prompt_ids) + real.response_mask
             own = [token for token, mine in zip(example.ids, example.weights, strict=True) if mine]

@@ -10,9 +10,10 @@ from medeyes_verl.data.row import Region, read_rows
 from medeyes_verl.expert.question import Question
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
-from medeyes_verl.gaze.record import EpisodeRecord
+from medeyes_verl.gaze.trace import Mode
 from medeyes_verl.tiny.model import TINY_EPISODE
 from medeyes_verl.tiny.play import Game, play, score
+from tests.traces import trace_of
 
 WHOLE, TARGET, ELSEWHERE = Box(0, 0, 448, 448), Box(0, 0, 112, 112), Box(300, 300, 400, 400)
 
@@ -22,16 +23,9 @@ def question(*regions: Region) -> Question:
 
 
 def game(name: str, answer: str | None, *boxes: Box, faults: tuple[Fault, ...] = ()) -> Game:
-    record = EpisodeRecord(
-        boxes=boxes,
-        images=(1,) * len(boxes),
-        modes=tuple("scan" if box == WHOLE else "drill" for box in boxes),
-        answer=answer,
-        faults=faults,
-        turns=len(boxes) + 1,
-        finish="answered" if answer else "gaze_limit",
-    )
-    return Game(name, question(Region(TARGET, "ring", True)), record, answer == "ring")
+    modes: list[Mode] = ["scan" if box == WHOLE else "drill" for box in boxes]
+    trace = trace_of(*boxes, answer=answer, modes=modes, faults=faults)
+    return Game(name, question(Region(TARGET, "ring", True)), trace, answer == "ring")
 
 
 def test_the_score_adds_up() -> None:
@@ -51,7 +45,7 @@ def test_the_score_adds_up() -> None:
 
 
 def test_one_game_a_question_is_no_group_and_no_marks_no_coverage() -> None:
-    unmarked = Game("a", question(), game("a", "ring").record, True)
+    unmarked = Game("a", question(), game("a", "ring").trace, True)
     found = score([unmarked])
     assert (found.mixed, found.found, found.accuracy) == (None, None, 1.0)
 
@@ -61,6 +55,6 @@ def test_even_a_fresh_policy_finishes_its_games(fresh: Any, benchmark: Any, temp
     rows = list(read_rows(benchmark.val))
     games = play(fresh.model, fresh.processor, rows, TINY_EPISODE, rollouts=2, temperature=temperature, seed=4)
     assert [each.id for each in games] == [row["extra_info"]["id"] for row in rows for _ in range(2)]
-    assert all(each.record.turns <= TINY_EPISODE.max_gazes + 1 for each in games)
+    assert all(each.trace.num_turns <= TINY_EPISODE.max_gazes + 1 for each in games)
     again = play(fresh.model, fresh.processor, rows, TINY_EPISODE, rollouts=2, temperature=temperature, seed=4)
     assert again == games

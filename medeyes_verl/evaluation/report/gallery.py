@@ -22,7 +22,6 @@ from medeyes_verl.evaluation.report.runs import Run
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.gaze.crop import crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.grammar import parse_turn
 from medeyes_verl.gaze.settings import EpisodeSettings
 
 MOST_CARDS = 60
@@ -164,8 +163,8 @@ def _tags(episodes: Sequence[LoggedEpisode]) -> tuple[str, ...]:
     facts = {
         "wrong": any(episode.scores.acc < 1 for episode in own),
         "right": any(episode.scores.acc == 1 for episode in own),
-        "no-gaze": any(not episode.record.boxes for episode in own),
-        "fault": any(episode.record.faults for episode in own),
+        "no-gaze": any(not episode.trace.boxes for episode in own),
+        "fault": any(episode.trace.faults for episode in own),
     }
     facts["differ"] = facts["wrong"] and facts["right"]
     return tuple(name for name, holds in facts.items() if holds)
@@ -199,7 +198,7 @@ def _card(plays: Sequence[tuple[str, LoggedEpisode]], settings: EpisodeSettings)
 def _play(label: str, episode: LoggedEpisode, settings: EpisodeSettings) -> Play:
     steps: list[Step] = []
     gazes = 0
-    for turn in episode.turns:
+    for turn in episode.trace.turns:
         gazes += turn.box is not None
         in_reach = 1 <= turn.image <= len(episode.images)
         crop = (
@@ -214,19 +213,19 @@ def _play(label: str, episode: LoggedEpisode, settings: EpisodeSettings) -> Play
                 image=turn.image,
                 box=turn.box,
                 crop=crop,
-                reasoning=parse_turn(raw).reasoning,
+                reasoning=turn.reasoning[:MOST_TEXT],
                 raw=raw,
-                note=turn.observation or "",
+                note=turn.feedback or "",
             )
         )
-    facts = f"{episode.tokens} tokens, {episode.seconds:.1f} s"
+    facts = f"{episode.trace.num_tokens} tokens, {episode.seconds:.1f} s"
     return Play(
         label=label if episode.sample == 0 else f"{label} (sample {episode.sample + 1})",
         expert=episode.stream == "expert",
         right=episode.scores.acc == 1,
-        answer=episode.record.answer,
-        finish=episode.record.finish.replace("_", " "),
-        faults=tuple(fault.value.replace("_", " ") for fault in episode.record.faults),
+        answer=episode.trace.answer,
+        finish=episode.trace.finish.replace("_", " "),
+        faults=tuple(fault.value.replace("_", " ") for fault in episode.trace.faults),
         steps=tuple(steps),
         facts="" if episode.stream == "expert" else facts,
     )

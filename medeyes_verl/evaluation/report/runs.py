@@ -116,7 +116,7 @@ def _kind(log: Path) -> Literal["metrics", "episodes"] | None:
         return None
     if isinstance(first.get("step"), int) and isinstance(first.get("data"), dict):
         return "metrics"
-    return "episodes" if {"record", "turns", "ground_truth"} <= first.keys() else None
+    return "episodes" if "ground_truth" in first and ("trace" in first or {"record", "turns"} <= first.keys()) else None
 
 
 def _add_steps(steps: Steps, log: Path) -> list[str]:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medeyes_verl.evaluation.destination import IN_THIS_PROCESS, Destination, destination_of
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.writers import ScriptedWriter
+from medeyes_verl.policies.destination import IN_THIS_PROCESS, Destination, destination_of
+from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install medeyes-verl[demo]")
 
@@ -36,7 +36,7 @@ def address(recipe: Recipe) -> Iterator[str]:
 
 @contextmanager
 def _served(recipe: Recipe, destination: Destination) -> Iterator[str]:
-    stage = Stage("script", recipe, lambda messages, views: ScriptedWriter([GAZE, ANSWER]), destination)
+    stage = Stage("script", recipe, lambda messages, views: (Unbudgeted(), StoredPolicy([GAZE, ANSWER])), destination)
     example = Example([Image.new("RGB", (224, 224), "grey")], "What is it?", "ring")
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))

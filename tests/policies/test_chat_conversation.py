@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from medeyes_verl.evaluation.client import Reply
-from medeyes_verl.evaluation.tokens import TokenLedger, UsageLedger, load_tokens
-from medeyes_verl.evaluation.writers import chat_messages, feedback
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.episode import Observation
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.gaze.rollout import Completion
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.policies.chat_conversation import (
+    ChatConversation,
+    UsageBudget,
+    chat_messages,
+    feedback,
+    load_tokens,
+)
 
 MESSAGES = [
     {"role": "system", "content": "the rules"},
@@ -33,9 +38,9 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.new("RGB", (width, height), "grey")
 
 
-def replies(tokens: PolicyTokens, text: str, prompt: list[int] | None) -> Reply:
+def replies(tokens: PolicyTokens, text: str, prompt: list[int] | None) -> Completion:
     ids = tuple(tokens.tokenizer.encode(text, add_special_tokens=False))
-    return Reply(text, ids, None if prompt is None else tuple(prompt), 0, len(ids))
+    return Completion(text, ids, prompt_ids=None if prompt is None else tuple(prompt), completion_tokens=len(ids))
 
 
 def test_the_stand_in_has_the_processors_tokens(processor: Any) -> None:
@@ -52,18 +57,18 @@ def test_the_stand_in_has_the_processors_tokens(processor: Any) -> None:
 def test_the_ledger_is_trainings_conversation(processor: Any) -> None:
     tokens = PolicyTokens(processor)
     view, crop = picture(112, 112), picture(56, 84)
-    ledger = TokenLedger(tokens, MESSAGES, [view], 200)
+    ledger = ChatConversation(MESSAGES, [view], Conversation(tokens, MESSAGES, [view], 200))
     training = Conversation(processor, MESSAGES, [view], 200)
     for observation in (Observation("", crop), Observation("Tiny box.", None)):
         reply = replies(tokens, GAZE, training.prompt_ids + training.response_ids)
-        assert ledger.take(reply) == GAZE
+        assert ledger.take(reply) == (GAZE, len(reply.token_ids or ()))
         training.add_turn(reply.token_ids or (), [0.0] * len(reply.token_ids or ()))
         assert ledger.room == training.room
-        assert ledger.observe(observation) == training.add_observation(observation)
+        assert ledger.add_observation(observation) == training.add_observation(observation)
         assert ledger.room == training.room
-    assert ledger.differing == 0
+    assert ledger.prompts_differing == 0
     ledger.take(replies(tokens, GAZE, training.prompt_ids))
-    assert ledger.differing == 1
+    assert ledger.prompts_differing == 1
 
 
 def test_what_is_sent_renders_to_trainings_tokens(processor: Any) -> None:
@@ -89,21 +94,24 @@ def test_an_observation_that_does_not_fit_ends_the_episode_as_in_training(proces
     randomly = random.Random(0)
     for _ in range(50):
         length = randomly.randrange(5, 60)
-        ledger = TokenLedger(tokens, MESSAGES, [picture(56, 56)], length)
+        views = [picture(56, 56)]
+        ledger = ChatConversation(MESSAGES, views, Conversation(tokens, MESSAGES, views, length))
         training = Conversation(processor, MESSAGES, [picture(56, 56)], length)
         reply = replies(tokens, GAZE, None)
         ledger.take(reply)
         training.add_turn(reply.token_ids or (), [0.0] * len(reply.token_ids or ()))
         observation = Observation("", picture(56, 28 * randomly.randrange(2, 5)))
-        assert ledger.observe(observation) == training.add_observation(observation)
-        assert ledger.differing is None, "this server does not tell its prompts"
+        assert ledger.add_observation(observation) == training.add_observation(observation)
+        assert ledger.prompts_differing is None, "this server does not tell its prompts"
 
 
 def test_special_tokens_at_the_end_are_no_text(processor: Any) -> None:
     tokens = PolicyTokens(processor)
     ids = processor.tokenizer.encode(GAZE + "<|im_end|>", add_special_tokens=False)
-    assert tokens.text(ids) == GAZE
-    assert tokens.text([]) == ""
+    conversation = Conversation(tokens, MESSAGES, [picture(56, 56)], 200)
+    assert conversation.take(Completion(token_ids=ids)) == (GAZE, len(ids))
+    assert conversation.take(Completion(token_ids=[])) == ("", 0)
+    assert conversation.take(Completion(GAZE)) == (GAZE, len(ids) - 1)
     assert set(tokens.placeholder_ids) == {
         processor.tokenizer.convert_tokens_to_ids(token) for token in ("<|image_pad|>", "<|video_pad|>")
     }
@@ -117,14 +125,16 @@ def test_the_rules_follow_the_processor(processor: Any) -> None:
 
 
 def test_usage_is_counted_from_the_first_prompt_on() -> None:
-    ledger = UsageLedger(100)
+    ledger = UsageBudget(100)
     assert ledger.room == 100
-    ledger.take(Reply("a", None, None, 500, 30))
+    ledger.take(Completion("a", prompt_tokens=500, completion_tokens=30))
     assert ledger.room == 70
-    assert ledger.observe(Observation("", None))
-    ledger.take(Reply("b", None, None, 550, 50))  # 20 of the observation, 50 written: all of the 100
+    assert ledger.add_observation(Observation("", None))
+    ledger.take(
+        Completion("b", prompt_tokens=550, completion_tokens=50)
+    )  # 20 of the observation, 50 written: all of the 100
     assert ledger.room == 0
-    assert not ledger.observe(Observation("", None))
+    assert not ledger.add_observation(Observation("", None))
 
 
 def test_a_folder_without_a_processor_is_named(tmp_path: Any) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medeyes_verl.evaluation.writers import Requests, Sampling, chat_messages, feedback, with_stop_string
 from medeyes_verl.gaze.episode import Observation
+from medeyes_verl.policies.chat import Requests, Sampling, with_stop_string
+from medeyes_verl.policies.chat_conversation import chat_messages, feedback
 
 REQUESTS = Requests(model="m", turn_tokens=64, sampling=Sampling())
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from medeyes_verl.evaluation.client import ChatClient, EndpointError, Patience
-from medeyes_verl.evaluation.destination import IN_THIS_PROCESS, destination_of
+from medeyes_verl.policies.client import ChatClient, EndpointError, Patience
+from medeyes_verl.policies.destination import IN_THIS_PROCESS, destination_of
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 ONE_TRY = Patience(timeout_s=20, attempts=1)

@@ -6,25 +6,22 @@ The tokens are those of training: kept by the same `Conversation`, never tokenis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.tokens import Message
-from medeyes_verl.evaluation.writers import OutOfTokensError
 from medeyes_verl.gaze.conversation import Conversation
-from medeyes_verl.gaze.episode import Observation
 from medeyes_verl.gaze.grammar import STOP_STRINGS
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.gaze.rollout import Completion
 
 
 class LocalPolicy:
-    """A model folder, loaded; on the GPU where there is one. Raises ValueError for any other folder."""
+    """A model folder, loaded; on the GPU where there is one. `turn_tokens` bound a turn.
 
-    def __init__(self, folder: Path) -> None:
+    Raises ValueError for any other folder.
+    """
+
+    def __init__(self, folder: Path, turn_tokens: int) -> None:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -37,8 +34,14 @@ class LocalPolicy:
             raise ValueError(f"{folder} does not load as a vision-language model: {error}") from error
         self.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.tokens = PolicyTokens(self.processor)
+        self._turn_tokens = turn_tokens
 
-    def generate(self, conversation: Conversation, limit: int) -> list[int]:
+    async def next_turn(self, conversation: Conversation) -> Completion:
+        limit = min(self._turn_tokens, conversation.room)
+        ids = await asyncio.to_thread(self._generate, conversation, limit)
+        return Completion(token_ids=ids, completion_tokens=len(ids))
+
+    def _generate(self, conversation: Conversation, limit: int) -> list[int]:
         """The next turn's tokens, greedy, at most `limit`; it ends with a stop string or an end token."""
         import torch
 
@@ -58,28 +61,3 @@ class LocalPolicy:
                 suppress_tokens=self.tokens.placeholder_ids,
             )
         return out[0, ids.shape[1] :].tolist()
-
-
-class LocalWriter:
-    """The author of one episode's turns, as the player of evaluations knows them."""
-
-    def __init__(
-        self, policy: LocalPolicy, recipe: Recipe, messages: Sequence[Message], views: Sequence[Image.Image]
-    ) -> None:
-        self._policy = policy
-        self._turn_tokens = recipe.turn_tokens
-        self._conversation = Conversation(policy.tokens, messages, views, recipe.response_length)
-        self.tokens = 0
-
-    async def write(self) -> str:
-        limit = min(self._turn_tokens, self._conversation.room)
-        if limit < 1:
-            raise OutOfTokensError
-        ids = await asyncio.to_thread(self._policy.generate, self._conversation, limit)
-        self.tokens += len(ids)
-        self._conversation.add_turn(ids, [0.0] * len(ids))
-        return self._policy.tokens.text(ids)
-
-    def observe(self, observation: Observation) -> None:
-        if not self._conversation.add_observation(observation):
-            raise OutOfTokensError

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from medeyes_verl.evaluation.destination import destination_of
+from medeyes_verl.gaze.rollout import Completion
+from medeyes_verl.policies.destination import destination_of
 
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses that may pass."""
@@ -45,19 +46,6 @@ class Patience:
     """Tries of one request."""
     first_pause_s: float = 0.5
     """Before the second try; doubled each time, with some chance so that requests do not come back in step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the server wrote."""
-
-    text: str
-    token_ids: tuple[int, ...] | None
-    """Of the text, where the server tells."""
-    prompt_ids: tuple[int, ...] | None
-    """What the server made of the messages, where it tells."""
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class ChatClient:
@@ -102,7 +90,7 @@ class ChatClient:
         listed = await self._request("GET", "/models", None)
         return [str(entry["id"]) for entry in listed.get("data", []) if isinstance(entry, dict) and "id" in entry]
 
-    async def chat(self, body: Mapping[str, Any]) -> Reply:
+    async def chat(self, body: Mapping[str, Any]) -> Completion:
         """POST /chat/completions. Raises EndpointError, RequestRefusedError."""
         answer = await self._request("POST", "/chat/completions", body)
         try:
@@ -111,7 +99,7 @@ class ChatClient:
             text = choice["message"]["content"] or ""
             if not isinstance(text, str):
                 raise TypeError("the content is no text")
-            return Reply(
+            return Completion(
                 text=text,
                 token_ids=_ids(choice.get("token_ids")),
                 prompt_ids=_ids(answer.get("prompt_token_ids")),

@@ -23,8 +23,7 @@ from pathlib import Path
 
 import httpx
 
-from medeyes_verl.evaluation.client import EndpointError
-from medeyes_verl.evaluation.recipe import Serving
+from medeyes_verl.policies.client import EndpointError
 
 SERVED_NAME = "policy"
 START_S = 900.0
@@ -40,6 +39,20 @@ CPU_ENVIRONMENT = {
     "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),  # the server's other half reads pictures
 }
 """Where the user has not said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How vLLM is started for the policy. Names and meaning are veRL's, in `actor_rollout_ref.rollout`."""
+
+    max_model_len: int | None = None
+    dtype: str = "bfloat16"
+    enforce_eager: bool = False
+    tensor_model_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    """vLLM's own; a recipe's smaller share leaves room for a trainer, which is not there."""
+    kv_cache_memory_bytes: int | None = None
+    """Recipes set it on a CPU only."""
 
 
 @dataclass(frozen=True, slots=True)
