@@ -151,6 +151,7 @@ def test_a_run_is_composed_by_stock_main_ppo(wheel: Path, data: Path, tmp_path: 
     (own / "training_libraries.pth").write_text("\n".join(libraries) + "\n")
     where = run(tmp_path, python, "-c", "import medeyes_verl; print(medeyes_verl.__file__)")
     assert Path(where.strip()).is_relative_to(home)
+    run(tmp_path, python, "-m", "medeyes_verl.environment")  # the repairs of medeyes-verl doctor --fix
     job = run(
         tmp_path,
         *(python, "-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny", f"medeyes.data={data}", "medeyes.model=model"),
