@@ -110,8 +110,13 @@ def export(
 
     with clear_errors(console):
         actor = exporting.actor_folder(checkpoint)
-        written = exporting.export(actor, target or actor.parents[2] / "export" / actor.parent.name)
-    console.print(f"{escape(str(written))}: a Hugging Face folder in bfloat16", highlight=False, soft_wrap=True)
+        own = actor.parents[2] / "export" / actor.parent.name
+        there = target is None and (own / "config.json").is_file()  # evaluate and demo export to it as well
+        written = own if there else exporting.export(actor, target or own)
+    already = ", exported already" if there else ""
+    console.print(
+        f"{escape(str(written))}: a Hugging Face folder in bfloat16{already}", highlight=False, soft_wrap=True
+    )
     console.print(f"vllm serve {escape(str(written))}", highlight=False, soft_wrap=True)
 
 

@@ -114,6 +114,18 @@ def test_a_sharded_checkpoint_becomes_a_model_folder(run: Path, policy: Path) ->
     assert (folder / "config.json").stat().st_mtime_ns == before
 
 
+def test_the_command_exports_once(run: Path) -> None:
+    """evaluate and demo export to the same folder, so that export after them finds its work done."""
+    from typer.testing import CliRunner
+
+    from medeyes_verl.cli import app
+
+    exported_policy(run)
+    result = CliRunner().invoke(app, ["export", str(run)])
+    assert result.exit_code == 0, result.output
+    assert "global_step_10: a Hugging Face folder in bfloat16, exported already" in result.output
+
+
 def test_a_merger_that_fails_leaves_nothing_and_its_words_are_told(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="World size not found"):
         export(run / "checkpoints" / "global_step_2", tmp_path / "out")
