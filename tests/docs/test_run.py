@@ -72,9 +72,9 @@ def _run(block: Block, folder: Path) -> None:
     environment = {**os.environ, "PATH": f"{folder / '.programs'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment |= {name: name for name in ("DATA", "OUT", "ARCHIVE")}
     for command in block.commands:
-        serves = " --web" in command
-        port = _free_port()
-        text = command.partition(" #")[0] + (f" --port {port}" if serves else "")
+        text, port = command.partition(" #")[0], _free_port()
+        serves = " --web" in text
+        text += f" --port {port}" if serves else ""
         process = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=folder,
