@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medeyes_verl.evaluation.statistics import Interval, clustered_interval, mcnemar
+from medeyes_verl.evaluation.statistics import Interval, clustered_interval, mcnemar, wilson_interval
 
 
 def test_without_spread_there_is_no_width() -> None:
@@ -103,3 +103,30 @@ def test_mcnemar_of_many_questions_is_near_the_normal_approximation() -> None:
     """|2400 − 2600| less 1 for continuity, over √5000: 2.814 deviations, 0.00489 on both sides."""
     first = [True] * 2400 + [False] * 2600
     assert mcnemar(first, [not right for right in first])[2] == pytest.approx(0.00489, rel=0.01)
+
+
+def test_wilson_agrees_with_published_values() -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
+    for successes, trials, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        interval = wilson_interval(successes, trials)
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
+def test_wilson_has_a_width_everywhere_and_mirrors(counts: tuple[int, int]) -> None:
+    successes, trials = counts
+    interval, mirrored = wilson_interval(successes, trials), wilson_interval(trials - successes, trials)
+    assert 0 <= interval.low <= successes / trials <= interval.high <= 1
+    assert interval.high - interval.low > 0
+    assert (interval.low, interval.high) == pytest.approx((1 - mirrored.high, 1 - mirrored.low))
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 3), (4, 3)])
+def test_wilson_refuses_counts_that_cannot_be(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"{successes} successes in {trials} trials"):
+        wilson_interval(successes, trials)
