@@ -73,7 +73,9 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     Interval(low=0.0, high=0.27753279986288915)
     """
     if not 0 <= successes <= trials or trials == 0:
-        raise ValueError(f"{successes} successes in {trials} trials: the share needs 0 <= successes <= trials, trials > 0")
+        raise ValueError(
+            f"{successes} successes in {trials} trials: the share needs 0 <= successes <= trials, trials > 0"
+        )
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     share, penalty = successes / trials, z * z / trials
     centre = share + penalty / 2

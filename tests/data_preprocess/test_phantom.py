@@ -62,17 +62,20 @@ def test_the_blobs_are_whole_apart_and_one_is_the_lesion(name: str) -> None:
             assert np.hypot(one.x - other.x, one.y - other.y) > one.radius + other.radius
 
 
-def test_graded_blobs_differ_in_size_and_size_does_not_tell_the_lesion() -> None:
-    graded = DIFFICULTIES["search"]
+@pytest.mark.parametrize("name", [name for name, difficulty in DIFFICULTIES.items() if difficulty.graded])
+def test_graded_blobs_differ_in_size_and_size_does_not_tell_the_lesion(name: str) -> None:
+    graded = DIFFICULTIES[name]
     low, high = graded.radius
+    count = graded.candidates[0]
     ranks = []
     for seed in range(300):
         blobs = draw_phantom(graded, np.random.default_rng(seed)).blobs
-        parts = [int(3 * (blob.radius - low) / (high - low)) for blob in blobs]
-        assert sorted(parts) == [0, 1, 2]
+        parts = [int(count * (blob.radius - low) / (high - low)) for blob in blobs]
+        assert sorted(parts) == list(range(count))
         ranks.append(parts[0])
-    # 100 expected of each; 4 standard deviations are 33
-    assert all(67 < ranks.count(part) < 133 for part in range(3))
+    expected, variance = 300 / count, 300 * (1 / count) * (1 - 1 / count)
+    for part in range(count):
+        assert abs(ranks.count(part) - expected) < 4 * variance**0.5
 
 
 def test_every_question_type_is_truthful_and_about_evenly_answered() -> None:
