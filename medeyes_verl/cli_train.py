@@ -36,6 +36,12 @@ def tiny_policy(
     going_on: Annotated[
         float | None, typer.Option(min=0, max=1, help="weight of learning that one looks again, not only where")
     ] = None,
+    at_once: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="share learned as an answer without a gaze, so guessed")
+    ] = None,
+    gazing: Annotated[
+        float | None, typer.Option(min=0, max=1, help="weight of learning that one gazes at all, not only where")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of the warm-up")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="threads of torch; 0: one a core")] = 0,
 ) -> None:
@@ -49,7 +55,13 @@ def tiny_policy(
     from medeyes_verl.tiny.warmup import WarmupSettings
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    given = {"minutes": minutes, "max_steps": steps, "going_on": going_on}
+    given = {
+        "minutes": minutes,
+        "max_steps": steps,
+        "going_on": going_on,
+        "at_once": at_once,
+        "gazing": gazing,
+    }
     warmup = WarmupSettings(
         seed=seed,
         wrong_answers=wrong_answers,

@@ -6,16 +6,16 @@
 #
 # Options: --output DIR (default outputs/quickstart-DATASET), --seed N (0) of data, experts, warm-up and training,
 # --steps N of training (20), --warmup-steps N (700; vqa-rad: 100000) and --warmup-minutes M (8; vqa-rad: 2.5), whichever
-# ends first; phantom only: --train N training questions (600) and --val N validation questions (300).
+# ends first; phantom only: --train N training questions (1500) and --val N validation questions (300).
 # Each step is kept; started again, it resumes where it stopped. With an NVIDIA GPU it uses it (recipe gpu_tiny).
 #
-# What the phantom run shows. An image has two blobs, a large and a small one; one of them is the lesion, and only a close
-# crop tells which and of what kind it is. The warm-up teaches the policy to gaze once, at the large one, and to answer
-# "unknown" where that crop shows nothing. main_ppo then trains it on its own rollouts and on experts that gaze again.
+# What the phantom run shows: only a close crop of the lesion tells of what kind it is. The warm-up teaches a policy how
+# to gaze, but also the habit of answering from the whole image, which is guessing among four. main_ppo then trains it on
+# its own rollouts and on experts that gaze; before and after, it is asked 300 questions that it was not trained on.
 set -uo pipefail
 source "$(dirname "$0")/environment.sh"
 
-dataset=phantom source='' output='' seed=0 steps=20 warmup_steps='' minutes='' train=600 val=300
+dataset=phantom source='' output='' seed=0 steps=20 warmup_steps='' minutes='' train=1500 val=300
 while [ $# -gt 0 ]; do
     case $1 in
         --dataset) dataset=$2 ;;
@@ -35,15 +35,14 @@ case $dataset in
     phantom)
         # steps, not minutes, so that the policy does not depend on the machine's speed
         warmup_steps=${warmup_steps:-700} minutes=${minutes:-8}
-        # as in the ablations (docs/results.md); the tiny recipes' lower rate is for policies that lose their format
-        training=(
-            actor_rollout_ref.rollout.n=10 actor_rollout_ref.rollout.custom.medeyes.n_expert=4
-            actor_rollout_ref.actor.optim.lr=3e-4
-        )
+        # as in the ablations (docs/results.md)
+        training=(actor_rollout_ref.actor.optim.lr=3e-4)
+        # the habit of guessing: to gaze weighs little, to answer at once does not
+        habits=(--at-once 0.3 --gazing 0.05)
         ;;
     vqa-rad)
         [ -d "$source" ] || fail 'options' 'vqa-rad needs --source DIR' "name the archive's folder"
-        warmup_steps=${warmup_steps:-100000} minutes=${minutes:-2.5} training=()
+        warmup_steps=${warmup_steps:-100000} minutes=${minutes:-2.5} training=() habits=()
         ;;
     *) fail 'options' "unknown dataset $dataset" 'use phantom or vqa-rad' ;;
 esac
@@ -52,7 +51,7 @@ cd "$ROOT"
 output=${output:-outputs/quickstart-$dataset}
 mkdir -p "$output/logs"
 output=$(cd "$output" && pwd)
-data=$output/data warmup=$output/warmup model=$output/tiny_policy
+data=$output/data model=$output/tiny_policy
 prepare_environment
 
 step() { # step NAME COMMAND…: run it and keep what it says in a log
@@ -87,41 +86,22 @@ train_policy() {
         'fix it and start again: it resumes from the last checkpoint'
 }
 
-make_questions() { # make_questions NAME FOLDER DIFFICULTY SEED TRAIN VAL
-    step "$1" "$PYTHON_BIN" data_preprocess/phantom.py --output "$2" --difficulty "$3" --seed "$4" \
-        --train "$5" --val "$6" --test 0
-}
-make_experts() { # make_experts NAME FOLDER STORE OPTIONS…: GRN and CVS over the marked regions
-    step "$1" "$PYTHON_BIN" -m medeyes_verl.cli experts build --preset tiny --seed "$seed" \
-        --data "$2/train.parquet" --store "$2/$3" "${@:4}"
-}
-
 if [ "$dataset" = phantom ]; then
-    make_questions data "$data" pair "$seed" "$train" "$val"
-    # confidences in the two blobs lie close together: at this temperature CVS takes the larger one first, mostly
-    make_experts experts "$data" experts --n 4 --temperature 0.03
-    # for the warm-up alone: images with one blob, and whole searches, of which the policy learns where one gazes next, but
-    # hardly (--going-on) that one gazes again
-    make_questions data_one_blob "$warmup/one_blob" primer "$seed" "$train" 0
-    make_questions data_searches "$warmup/searches" pair $((seed + 1000)) $((3 * train)) 0
-    make_experts experts_one_blob "$warmup/one_blob" experts --max-gazes 1 --greedy
-    make_experts experts_one_gaze "$data" one_gaze --max-gazes 1 --greedy
-    make_experts experts_searches "$warmup/searches" experts --greedy
-    step warmup_data "$PYTHON_BIN" data_preprocess/mix.py --output "$warmup/train.parquet" --seed "$seed" \
-        --input "$warmup/one_blob/train.parquet" --input "$data/train.parquet" --input "$warmup/searches/train.parquet"
-    step warmup_experts "$PYTHON_BIN" -m medeyes_verl.cli experts merge "$warmup/experts" \
-        "$warmup/one_blob/experts" "$data/one_gaze" "$warmup/searches/experts"
-    learnt=(--data "$warmup/train.parquet" --experts "$warmup/experts" --wrong-answers --going-on 0.1)
+    step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --train "$train" --val "$val" --test 0 \
+        --seed "$seed"
+    # GRN and CVS over the marked regions
+    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts build --preset tiny --seed "$seed" \
+        --data "$data/train.parquet" --store "$data/experts"
 else
     step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids \
         --val-fraction 0.06 --seed "$seed"
     # nothing is marked in VQA-RAD: experts that show the episode and the answer, and claim no finding
-    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --preset tiny \
-        --data "$data/train.parquet" --store "$data/experts" --seed "$seed"
-    learnt=(--data "$data/train.parquet" --experts "$data/experts")
+    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts" \
+        --seed "$seed"
 fi
-step tiny_policy "$PYTHON_BIN" -m medeyes_verl.cli tiny-policy "${learnt[@]}" --val "$data/val.parquet" --output "$model" \
-    --steps "$warmup_steps" --minutes "$minutes" --seed "$seed"
+step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \
+    --val "$data/val.parquet" --output "$model" --steps "$warmup_steps" --minutes "$minutes" --seed "$seed" \
+    ${habits[@]+"${habits[@]}"}
 finished=$output/checkpoints/latest_checkpointed_iteration.txt
 if [ "$(cat "$finished" 2>/dev/null)" = "$steps" ]; then
     say "training: $steps steps are done already ($output/checkpoints)"

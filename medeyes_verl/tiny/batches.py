@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -38,6 +38,18 @@ class Batch:
     """For the marked tokens; None when there are none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What a policy is to be in the habit of, whatever it knows how to do; as given, all that the trajectories show."""
+
+    at_once: float = 0.0
+    """Share of the trajectories of which only the last turn is learnt: an answer without a gaze."""
+    gazing: float = 1.0
+    """Weight in the loss of the reasoning before the first gaze."""
+    going_on: float = 1.0
+    """Weight in the loss of the reasoning before every later gaze."""
+
+
 class BatchMaker:
     """Draws trajectories and replays them: every row once an epoch, each time with one of its trajectories."""
 
@@ -48,11 +60,10 @@ class BatchMaker:
         tokens: PolicyTokens,
         batch_size: int,
         seed: int,
-        going_on: float = 1.0,
+        habits: Habits = Habits(),
     ) -> None:
-        """`going_on` is the weight in the loss of the words with which one looks again."""
         self._replayer = Replayer(episode, tokens)
-        self._going_on = going_on
+        self._habits = habits
         self._multiple = episode.view.multiple
         self._batch_size = batch_size
         self._rng = random.Random(seed)
@@ -64,7 +75,7 @@ class BatchMaker:
         self._label_numbers = {label: number for number, label in enumerate(self.labels)}
 
     def make(self, cut_share: float, plain: bool = False) -> list[Batch]:
-        """The next POOL batches; a `cut_share` of their trajectories, by chance, end with their first turn.
+        """Make the next POOL batches; a `cut_share` of their trajectories, by chance, end with their first turn.
 
         With `plain` only rows with one marked region, where there are any, each with the right trajectory of the fewest
         gazes: the picture alone then decides where to look. Else all rows, each with any of its trajectories.
@@ -77,10 +88,13 @@ class BatchMaker:
                 trajectory = min(row.trajectories, key=lambda each: (not each.correct, len(each.steps)))
             else:
                 trajectory = self._rng.choice(row.trajectories)
+            habits = self._habits
+            if habits.at_once and self._rng.random() < habits.at_once:
+                trajectory = replace(trajectory, steps=())
             if self._rng.random() < cut_share:
-                examples.append(self._replayer.first_turn(row, trajectory))
+                examples.append(self._replayer.first_turn(row, trajectory, habits.gazing))
             else:
-                examples.append(self._replayer.whole(row, trajectory, self._going_on))
+                examples.append(self._replayer.whole(row, trajectory, habits.going_on, habits.gazing))
         examples.sort(key=lambda example: len(example.ids))
         starts = self._rng.sample(range(0, len(examples), self._batch_size), POOL)
         return [self._batch(examples[start : start + self._batch_size]) for start in starts]

@@ -111,29 +111,38 @@ class Replayer:
         self._original = lru_cache(ORIGINALS_KEPT)(open_picture)
         self._view = lru_cache(VIEWS_KEPT)(lambda path: view_of(self._original(path), settings.view))
 
-    def first_turn(self, row: ExpertRow, trajectory: Trajectory) -> Example:
-        """The trajectory as far as its first turn, which needs no crop."""
+    def first_turn(self, row: ExpertRow, trajectory: Trajectory, gazing: float = 1.0) -> Example:
+        """Replay the trajectory as far as its first turn, which needs no crop; `gazing` as in `whole`."""
         views = [self._view(path) for path in row.question.image_paths]
         conversation = Conversation(self._tokens, row.messages, views, MAX_TOKENS)
-        conversation.take(Completion(turn_texts(trajectory, self._settings, row.question.image_sizes)[0]))
-        return _example(row, conversation, [])
+        text = turn_texts(trajectory, self._settings, row.question.image_sizes)[0]
+        conversation.take(Completion(text))
+        example = _example(row, conversation, [])
+        self._weigh_decisions(example, conversation, [text][: len(trajectory.steps)], [gazing])
+        return example
 
-    def whole(self, row: ExpertRow, trajectory: Trajectory, going_on: float = 1.0) -> Example:
-        """The trajectory from the question to the answer.
+    def whole(self, row: ExpertRow, trajectory: Trajectory, going_on: float = 1.0, gazing: float = 1.0) -> Example:
+        """Replay the trajectory from the question to the answer.
 
-        `going_on` is the weight of the reasoning before every gaze but the first: with little of it one learns where to
-        look next, but hardly that one looks again.
+        `gazing` is the weight of the reasoning before the first gaze, `going_on` of that before every later one: with
+        little of it a policy learns where to gaze, but hardly that it gazes at all, or again.
         """
         texts = turn_texts(trajectory, self._settings, row.question.image_sizes)
         episode = Episode([self._original(path) for path in row.question.image_paths], self._settings)
         conversation = Conversation(self._tokens, row.messages, episode.views, MAX_TOKENS)
         asyncio.run(rollout(episode, conversation, StoredPolicy(texts)))
         example = _example(row, conversation, trajectory.steps)
-        starts = _turn_starts(conversation)
-        for text, start in list(zip(texts, starts, strict=True))[1 : len(trajectory.steps)]:
-            length = self._reasoning_length(text)
-            example.weights[start : start + length] = [going_on] * length
+        gazes = texts[: len(trajectory.steps)]
+        self._weigh_decisions(example, conversation, gazes, [gazing, *[going_on] * len(gazes)])
         return example
+
+    def _weigh_decisions(
+        self, example: Example, conversation: Conversation, gazes: Sequence[str], weights: Sequence[float]
+    ) -> None:
+        """Give the reasoning before each gaze its weight in the loss; `gazes` are the texts of those turns."""
+        for text, start, weight in zip(gazes, _turn_starts(conversation), weights, strict=False):
+            length = self._reasoning_length(text)
+            example.weights[start : start + length] = [weight] * length
 
     def _reasoning_length(self, text: str) -> int:
         """Tokens of a turn up to its reasoning's last word."""

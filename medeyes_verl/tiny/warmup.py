@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.auxiliary import TEXT_LAYER, AuxiliaryHeads
-from medeyes_verl.tiny.batches import Batch, BatchMaker, made_ahead
+from medeyes_verl.tiny.batches import Batch, BatchMaker, Habits, made_ahead
 from medeyes_verl.tiny.examples import ExpertRow
 from medeyes_verl.tiny.picture_tokens import final_hidden_states, silence_picture_tokens
 from medeyes_verl.tiny.vision import encode_pictures
@@ -43,6 +43,11 @@ class WarmupSettings:
     going_on: float = 1.0
     """Weight in the loss of the words with which one looks again: little of it makes a policy that knows where one
     looks next, and is not in the habit of it."""
+    at_once: float = 0.0
+    """Share of the trajectories of which only the last turn is learnt, as the answer to the view: a policy learns to
+    guess where the view does not tell. With little `gazing` that is its habit."""
+    gazing: float = 1.0
+    """Weight in the loss of the words with which one starts to gaze, as `going_on`."""
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     rise_steps: int = 50
@@ -85,7 +90,8 @@ def warm_up(
 ) -> Progress:
     """Train `model` in place; `report` is called after every step. Returns where it ended."""
     torch.manual_seed(settings.seed)
-    maker = BatchMaker(rows, episode, tokens, settings.batch_size, settings.seed, settings.going_on)
+    habits = Habits(settings.at_once, settings.gazing, settings.going_on)
+    maker = BatchMaker(rows, episode, tokens, settings.batch_size, settings.seed, habits)
     heads = AuxiliaryHeads(model.config.text_config.hidden_size, len(maker.labels))
     optimizer = _optimizer(model, heads, settings)
     progress = Progress()

@@ -60,6 +60,23 @@ def test_where_to_look_next_can_be_learnt_without_that_one_does(fresh, expert_ro
         assert sum(weights) == len(tokenizer.encode(first + last, add_special_tokens=False))
 
 
+def test_where_to_gaze_can_be_learnt_without_that_one_does(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
+    """What weighs less are the words before the first gaze, in a whole replay as in its first turn."""
+    row = expert_rows.rows[0]
+    trajectory = max(row.trajectories, key=lambda each: len(each.steps))
+    replayer, tokenizer = Replayer(TINY_EPISODE, fresh.tokens), fresh.processor.tokenizer
+    first = turn_texts(trajectory, TINY_EPISODE, row.question.image_sizes)[0]
+    reasoning = first.partition("</reasoning>")[0]
+    for replay in (replayer.whole, replayer.first_turn):
+        usual, little = replay(row, trajectory), replay(row, trajectory, gazing=0.25)
+        assert little.ids == usual.ids
+        every = zip(usual.ids, usual.weights, little.weights, strict=True)
+        assert tokenizer.decode([token for token, one, other in every if (one, other) == (1, 0.25)]) == reasoning
+    at_once = replace(trajectory, steps=())
+    for replay in (replayer.whole, replayer.first_turn):
+        assert set(replay(row, at_once, gazing=0.25).weights) == {0, 1}, "there is no gaze to decide on"
+
+
 def test_pictures_are_the_view_and_the_crops_and_name_their_part(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     row = expert_rows.rows[0]
     trajectory = max(row.trajectories, key=lambda each: len(each.steps))

@@ -11,18 +11,19 @@ import pytest
 import torch
 
 from medeyes_verl.tiny.auxiliary import AuxiliaryHeads
-from medeyes_verl.tiny.batches import POOL, Batch, BatchMaker, made_ahead
+from medeyes_verl.tiny.batches import POOL, Batch, BatchMaker, Habits, made_ahead
 from medeyes_verl.tiny.examples import ExpertRow
 from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model
 from medeyes_verl.tiny.warmup import Progress, WarmupSettings, losses, warm_up
 
+ALL_SHOWN = Habits()
 SMALL = TinyShape(layers=2, feed_forward=64, vision_layers=1, vision_feed_forward=64)
 
 
 def make_batches(
-    fresh: Any, rows: tuple[ExpertRow, ...], seed: int = 0, cut_share: float = 0.0, going_on: float = 1.0
+    fresh: Any, rows: tuple[ExpertRow, ...], seed: int = 0, cut_share: float = 0.0, habits: Habits = ALL_SHOWN
 ) -> list[Batch]:
-    return BatchMaker(rows, TINY_EPISODE, fresh.tokens, batch_size=3, seed=seed, going_on=going_on).make(cut_share)
+    return BatchMaker(rows, TINY_EPISODE, fresh.tokens, batch_size=3, seed=seed, habits=habits).make(cut_share)
 
 
 def official_loss(fresh: Any, batch: Batch, learnt_BT: torch.Tensor) -> float:
@@ -51,10 +52,11 @@ def test_the_loss_is_that_of_the_official_forward_pass(fresh, expert_rows) -> No
         assert ours.item() == pytest.approx(official_loss(fresh, batch, batch.weights_BT > 0), abs=1e-4)
 
 
-def test_the_words_for_looking_again_weigh_what_they_are_told(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("habits", [Habits(going_on=0.25), Habits(gazing=0.25, at_once=0.5)])
+def test_the_words_for_gazing_weigh_what_they_are_told(fresh, expert_rows, habits: Habits) -> None:  # type: ignore[no-untyped-def]
     fresh.model.eval()
     little = 0.25
-    of_both = [batch for batch in make_batches(fresh, expert_rows.rows, going_on=little) if little in batch.weights_BT]
+    of_both = [batch for batch in make_batches(fresh, expert_rows.rows, habits=habits) if little in batch.weights_BT]
     assert of_both
     for batch in of_both:
         with torch.no_grad():
@@ -63,6 +65,23 @@ def test_the_words_for_looking_again_weigh_what_they_are_told(fresh, expert_rows
         total = sum(weight * int(part.sum()) * official_loss(fresh, batch, part) for weight, part in parts.items())
         expected = total / sum(weight * int(part.sum()) for weight, part in parts.items())
         assert ours.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_share_of_the_trajectories_answers_the_view_at_once(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
+    rows = [row for row in expert_rows.rows if all(trajectory.steps for trajectory in row.trajectories)] * 20
+    assert rows
+    for cut_share in (0.0, 0.5):
+        maker = BatchMaker(rows, TINY_EPISODE, fresh.tokens, 16, seed=3, habits=Habits(at_once=0.3))
+        batches = [batch for _ in range(4) for batch in maker.make(cut_share)]
+        texts = [
+            fresh.processor.tokenizer.decode(ids[weights > 0])
+            for batch in batches
+            for ids, weights in zip(batch.ids_BT, batch.weights_BT, strict=True)
+        ]
+        at_once = [text for text in texts if "<action>" not in text]
+        # of 256 trajectories 77 are expected; 4 standard deviations are 29
+        assert 48 < len(at_once) < 106
+        assert all(text.startswith("<reasoning>") and text.endswith("</answer>") for text in at_once)
 
 
 def test_batches_are_reproducible_and_of_like_length(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
