@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from medeyes_verl.evaluation.statistics import Interval, wilson_interval
 
@@ -14,9 +15,11 @@ NOTABLE_DIFFERENCE = 1e-4
 """Between the probabilities of policy and vLLM: float32 explains less, weights out of sync give more than 0.01."""
 
 
-def validation_kind(config: DictConfig) -> str:
-    """Say how a run validates: sampled, and at which temperature, or greedy."""
-    sampling = config.actor_rollout_ref.rollout.val_kwargs
+def validation_kind(config: Any) -> str:
+    """Say how a run validates, by its composed configuration: sampled, and at which temperature, or greedy."""
+    sampling = OmegaConf.select(config, "actor_rollout_ref.rollout.val_kwargs") if config is not None else None
+    if sampling is None:
+        return "validation, sampled or greedy: no configuration tells"
     if sampling.do_sample and sampling.temperature > 0:
         return f"sampled validation (temperature {sampling.temperature:g})"
     return "greedy validation"

@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from omegaconf import OmegaConf
+
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
+from medeyes_verl.evaluation.run_folder import recipe_file
+from medeyes_verl.evaluation.training_summary import validation_kind
 from medeyes_verl.expert.store import TrajectoryStore
 
 DEEPEST = 3
@@ -47,6 +51,8 @@ class Run:
     experts: TrajectoryStore | None
     notes: tuple[str, ...] = field(default=())
     """What was left out, for the reader."""
+    validation: str = "validation"
+    """How it validated: sampled or greedy, where its configuration tells."""
 
 
 def read_runs(paths: Sequence[Path], experts: Path | None = None) -> list[Run]:
@@ -88,7 +94,9 @@ def _read_run(path: Path, name: str, experts: TrajectoryStore | None, several: b
     beside = path / "data" / "experts"
     if experts is None and (beside / "manifest.json").is_file():
         experts = TrajectoryStore(beside)
-    return Run(name, steps, tuple(sorted(episode_sets, key=_step_of)), experts, tuple(notes))
+    file = recipe_file(path)
+    validation = validation_kind(None if file is None else OmegaConf.load(file))
+    return Run(name, steps, tuple(sorted(episode_sets, key=_step_of)), experts, tuple(notes), validation)
 
 
 def _logs(folder: Path, depth: int = 0) -> Iterator[Path]:

@@ -33,6 +33,8 @@ class Change:
     """One metric of a run's validation, at its first and its last step."""
 
     run: str
+    how: str
+    """Whether it was sampled or greedy."""
     source: str
     metric: str
     first_step: int
@@ -61,7 +63,7 @@ def before_and_after(runs: Sequence[Run]) -> list[Change]:
                 match = re.fullmatch(pattern, name)
                 points = [(step, run.steps[step][name]) for step in sorted(run.steps) if name in run.steps[step]]
                 if match and len(points) > 1:
-                    changes.append(Change(run.name, match.group(1), metric, *points[0], *points[-1]))
+                    changes.append(Change(run.name, run.validation, match.group(1), metric, *points[0], *points[-1]))
     return changes
 
 
