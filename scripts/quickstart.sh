@@ -96,10 +96,10 @@ else
     step data "$PYTHON_BIN" data_preprocess/vqa_rad.py --source "$source" --output "$data" --expert-ids \
         --val-fraction 0.06 --seed "$seed"
     # nothing is marked in VQA-RAD: experts that show the episode and the answer, and claim no finding
-    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --data "$data/train.parquet" --store "$data/experts" \
-        --seed "$seed"
+    step experts "$PYTHON_BIN" -m medeyes_verl.cli experts script --preset tiny \
+        --data "$data/train.parquet" --store "$data/experts" --seed "$seed"
 fi
-step tiny_policy "$PYTHON_BIN" scripts/make_tiny_policy.py --data "$data/train.parquet" --experts "$data/experts" \
+step tiny_policy "$PYTHON_BIN" -m medeyes_verl.cli tiny-policy --data "$data/train.parquet" --experts "$data/experts" \
     --val "$data/val.parquet" --output "$model" --steps "$warmup_steps" --minutes "$minutes" --seed "$seed" \
     ${habits[@]+"${habits[@]}"}
 finished=$output/checkpoints/latest_checkpointed_iteration.txt

@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from shell_blocks import PROGRAMS, ROOT
 
-PLACEHOLDERS = {"RECIPE": "qwen2_5_vl_3b", "NAME": "qwen2_5_vl_3b"}
+PLACEHOLDERS = {"RECIPE": "qwen2_5_vl_3b", "NAME": "qwen2_5_vl_3b", "BENCHMARK": "vqa-rad"}
 """Words that stand for one of several values that are checked."""
 _ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*=")
 
@@ -42,7 +42,7 @@ def check_command(text: str, *, whole: bool = True) -> None:
     if program not in PROGRAMS:
         raise DocsError(f"unknown program {program!r} in: {text}")
     if program == "medeyes-verl":
-        _check_options(_app(), rest, text, whole)
+        _check_options(_app(), [PLACEHOLDERS.get(word, word) for word in rest], text, whole)
     elif program in ("python", "python3"):
         _check_python(rest, text, whole)
     elif program == "bash":

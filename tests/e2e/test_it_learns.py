@@ -1,8 +1,8 @@
-"""README's first command shows learning that chance cannot give: scripts/quickstart.sh as a newcomer starts it.
+"""README's first command shows learning that chance cannot give, started as a newcomer starts it.
 
-A policy that knows how to gaze and is in the habit of guessing is trained for a few steps of main_ppo, with experts that
-gaze. Afterwards the 95% interval of its validation accuracy lies above the one before: without learning, that happens in
-fewer than one in a hundred runs. It must come from gazing, and from crops that show the lesion.
+A policy that knows how to gaze and is in the habit of guessing is trained for a few steps of main_ppo, with experts
+that gaze. Afterwards the 95% interval of its validation accuracy lies above the one before: without learning, that happens
+in fewer than one in a hundred runs. It must come from gazing, and from crops that show the lesion.
 """
 
 import os
@@ -50,12 +50,12 @@ def test_the_intervals_before_and_after_do_not_overlap(run: Path) -> None:
 
 def test_it_gazes_more_often_and_sees_more_lesions(run: Path) -> None:
     before, after = (read_episodes(run / "logs" / f"validation-{step}.jsonl") for step in (0, STEPS))
-    gazes = [fmean(len(episode.record.boxes) for episode in episodes) for episodes in (before, after)]
+    gazes = [fmean(len(episode.trace.boxes) for episode in episodes) for episodes in (before, after)]
     assert gazes[1] > gazes[0] + 0.5, gazes
     found = [fmean(map(lesion_seen, episodes)) for episodes in (before, after)]
     assert found[1] > found[0] + 0.2, found
 
 
 def lesion_seen(episode: LoggedEpisode) -> bool:
-    best = grounding(episode.record, episode.regions)
+    best = grounding(episode.trace, episode.regions)
     return best is not None and best.coverage >= SHOWN

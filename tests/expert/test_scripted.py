@@ -200,8 +200,8 @@ def test_a_sweep_of_any_image_is_an_episode_without_a_fault(size: tuple[int, int
         episode = Episode([image], rules)
         for text in turn_texts(made, rules, asked.image_sizes):
             episode.reply(text)
-        assert episode.record.well_formed, (episode.record.faults, made.steps)
-        assert episode.record.answer == "ring"
+        assert episode.trace.well_formed, (episode.trace.faults, made.steps)
+        assert episode.trace.answer == "ring"
 
 
 def test_with_several_images_the_words_say_which() -> None:

@@ -43,11 +43,11 @@ def test_a_replayed_trajectory_is_well_formed_and_looks_where_the_expert_looked(
         pictures = [episode.reply(text) for text in texts[:-1]]
         assert all(observation is not None and observation.picture is not None for observation in pictures)
         assert episode.reply(texts[-1]) is None
-        record = episode.record
-        assert record.well_formed
-        assert record.answer == trajectory.answer
+        trace = episode.trace
+        assert trace.well_formed
+        assert trace.answer == trajectory.answer
         view = episode.views[0].size
         unit = max(SIZE.width / min(view[0], 1000), SIZE.height / min(view[1], 1000))
-        for box, step in zip(record.boxes, trajectory.steps, strict=True):
+        for box, step in zip(trace.boxes, trajectory.steps, strict=True):
             edges = zip(box.as_list(), step.box.as_list(), strict=True)
             assert all(abs(one - other) <= unit for one, other in edges)
