@@ -5,17 +5,17 @@
 #   bash scripts/quickstart.sh --dataset vqa-rad --source DIR          the real VQA-RAD archive
 #
 # Options: --output DIR (default outputs/quickstart-DATASET), --seed N (0) of data, experts, warm-up and training,
-# --steps N of training (20), --warmup-steps N (700; vqa-rad: 100000) and --warmup-minutes M (8; vqa-rad: 2.5), whichever
-# ends first; phantom only: --train N training questions (1500) and --val N validation questions (300).
+# --steps N of training (20), --warmup-steps N (500; vqa-rad: 100000) and --warmup-minutes M (8; vqa-rad: 2.5), whichever
+# ends first; phantom only: --train N training questions (1000) and --val N validation questions (300).
 # Each step is kept; started again, it resumes where it stopped. With an NVIDIA GPU it uses it (recipe gpu_tiny).
 #
-# What the phantom run shows: only a close crop of the lesion tells of what kind it is. The warm-up teaches a policy how
-# to gaze, but also the habit of answering from the whole image, which is guessing among four. main_ppo then trains it on
-# its own rollouts and on experts that gaze; before and after, it is asked 300 questions that it was not trained on.
+# What the phantom run shows: an image has one lesion, and only a close crop tells of which of four kinds it is. The
+# warm-up teaches a policy how to gaze, but also the habit of answering from the whole image, which is guessing. main_ppo
+# then trains it on its own rollouts and on experts that gaze; before and after, it answers questions held out from both.
 set -uo pipefail
 source "$(dirname "$0")/environment.sh"
 
-dataset=phantom source='' output='' seed=0 steps=20 warmup_steps='' minutes='' train=1500 val=300
+dataset=phantom source='' output='' seed=0 steps=20 warmup_steps='' minutes='' train=1000 val=300
 while [ $# -gt 0 ]; do
     case $1 in
         --dataset) dataset=$2 ;;
@@ -34,11 +34,11 @@ done
 case $dataset in
     phantom)
         # steps, not minutes, so that the policy does not depend on the machine's speed
-        warmup_steps=${warmup_steps:-700} minutes=${minutes:-8}
+        warmup_steps=${warmup_steps:-500} minutes=${minutes:-8}
         # as in the ablations (docs/results.md)
         training=(actor_rollout_ref.actor.optim.lr=3e-4)
         # the habit of guessing: to gaze weighs little, to answer at once does not
-        habits=(--at-once 0.3 --gazing 0.05)
+        habits=(--at-once 0.3 --gazing 0.15)
         ;;
     vqa-rad)
         [ -d "$source" ] || fail 'options' 'vqa-rad needs --source DIR' "name the archive's folder"
@@ -87,8 +87,8 @@ train_policy() {
 }
 
 if [ "$dataset" = phantom ]; then
-    step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --train "$train" --val "$val" --test 0 \
-        --seed "$seed"
+    step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --difficulty primer --seed "$seed" \
+        --train "$train" --val "$val" --test 0
     # GRN and CVS over the marked regions
     step experts "$PYTHON_BIN" -m medeyes_verl.cli experts build --preset tiny --seed "$seed" \
         --data "$data/train.parquet" --store "$data/experts"

@@ -58,8 +58,6 @@ DIFFICULTIES: Final[dict[str, Difficulty]] = {
     # One blob and a loud texture: where a policy trained from nothing starts (see medeyes_verl/tiny).
     "primer": Difficulty((1, 1), 45.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (18.0, 30.0)),
     "easy": Difficulty((2, 2), 28.0, 30.0, (3.8, 4.4), (28.0, 40.0), (26.0, 38.0), (18.0, 30.0)),
-    # A large and a small blob, equally bright: one gaze is as often wrong as right. What quickstart.sh trains on.
-    "pair": Difficulty((2, 2), 40.0, 30.0, (3.8, 4.4), (22.0, 42.0), (26.0, 38.0), (26.0, 38.0), graded=True),
     # As many blobs as there are gazes, a large, a middling and a small one, all equally bright, a loud texture: nothing
     # but looking at one after the other tells the lesion, and then it is easy to name. What the ablations are run on.
     "search": Difficulty((3, 3), 40.0, 30.0, (3.8, 4.4), (22.0, 42.0), (26.0, 38.0), (26.0, 38.0), graded=True),
