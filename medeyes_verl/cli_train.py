@@ -36,8 +36,8 @@ def tiny_policy(
     going_on: Annotated[
         float | None, typer.Option(min=0, max=1, help="weight of learning that one looks again, not only where")
     ] = None,
-    at_once: Annotated[
-        float | None, typer.Option(min=0, max=0.9, help="share learned as an answer without a gaze, so guessed")
+    gives_up: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="share learned as the answer `unknown` without a gaze")
     ] = None,
     gazing: Annotated[
         float | None, typer.Option(min=0, max=1, help="weight of learning that one gazes at all, not only where")
@@ -59,7 +59,7 @@ def tiny_policy(
         "minutes": minutes,
         "max_steps": steps,
         "going_on": going_on,
-        "at_once": at_once,
+        "gives_up": gives_up,
         "gazing": gazing,
     }
     warmup = WarmupSettings(

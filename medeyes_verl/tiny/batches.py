@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.auxiliary import TokenTargets, token_targets
-from medeyes_verl.tiny.examples import Example, ExpertRow, Replayer
+from medeyes_verl.tiny.examples import Example, ExpertRow, Replayer, giving_up
 from medeyes_verl.tiny.vision import Picture
 
 POOL = 4
@@ -42,8 +42,8 @@ class Batch:
 class Habits:
     """What a policy is to be in the habit of, whatever it knows how to do; as given, all that the trajectories show."""
 
-    at_once: float = 0.0
-    """Share of the trajectories of which only the last turn is learnt: an answer without a gaze."""
+    gives_up: float = 0.0
+    """Share of the trajectories in place of which the answer `unknown`, without a gaze, is learnt."""
     gazing: float = 1.0
     """Weight in the loss of the reasoning before the first gaze."""
     going_on: float = 1.0
@@ -89,8 +89,8 @@ class BatchMaker:
             else:
                 trajectory = self._rng.choice(row.trajectories)
             habits = self._habits
-            if habits.at_once and self._rng.random() < habits.at_once:
-                trajectory = replace(trajectory, steps=())
+            if habits.gives_up and self._rng.random() < habits.gives_up:
+                trajectory = giving_up(trajectory)
             if self._rng.random() < cut_share:
                 examples.append(self._replayer.first_turn(row, trajectory, habits.gazing))
             else:

@@ -92,7 +92,7 @@ def make_policy(
 
     on_stage("reading data and experts")
     found = read_expert_rows(data, experts, settings.episode, settings.warmup.wrong_answers)
-    tokenizer = train_tokenizer(corpus(found.rows, settings.episode))
+    tokenizer = train_tokenizer(corpus(found.rows, settings.episode, settings.warmup.gives_up > 0))
     model = build_model(tokenizer, settings.shape, settings.warmup.seed)
     processor = build_processor(tokenizer)
     on_stage("warm-up")

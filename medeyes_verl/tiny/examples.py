@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -171,13 +171,20 @@ def _example(row: ExpertRow, conversation: Conversation, steps: Sequence[ExpertS
     )
 
 
-def corpus(rows: Sequence[ExpertRow], settings: EpisodeSettings) -> Iterator[str]:
+def giving_up(trajectory: Trajectory) -> Trajectory:
+    """Answer `unknown` without a gaze, in place of all that the trajectory does."""
+    return replace(trajectory, steps=(), conclusion="done", answer="unknown", correct=False)
+
+
+def corpus(rows: Sequence[ExpertRow], settings: EpisodeSettings, gives_up: bool = False) -> Iterator[str]:
     """All text that can come up in an episode: questions, expert turns, and what the environment says of faults."""
     for row in rows:
         for message in row.messages:
             yield from (part["text"] for part in message["content"] if part["type"] == "text")
         for trajectory in row.trajectories:
             yield from turn_texts(trajectory, settings, row.question.image_sizes)
+            if gives_up:
+                yield from turn_texts(giving_up(trajectory), settings, row.question.image_sizes)
     blank = Image.new("RGB", Size(settings.view.multiple * 4, settings.view.multiple * 4))
     limits = Episode([blank], settings).limits()
     for fault in Fault:

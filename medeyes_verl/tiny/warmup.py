@@ -43,9 +43,9 @@ class WarmupSettings:
     going_on: float = 1.0
     """Weight in the loss of the words with which one looks again: little of it makes a policy that knows where one
     looks next, and is not in the habit of it."""
-    at_once: float = 0.0
-    """Share of the trajectories of which only the last turn is learnt, as the answer to the view: a policy learns to
-    guess where the view does not tell. With little `gazing` that is its habit."""
+    gives_up: float = 0.0
+    """Share of the trajectories in place of which the policy learns to answer `unknown` without a gaze. With little
+    `gazing` that is its habit."""
     gazing: float = 1.0
     """Weight in the loss of the words with which one starts to gaze, as `going_on`."""
     batch_size: int = 16
@@ -90,7 +90,7 @@ def warm_up(
 ) -> Progress:
     """Train `model` in place; `report` is called after every step. Returns where it ended."""
     torch.manual_seed(settings.seed)
-    habits = Habits(settings.at_once, settings.gazing, settings.going_on)
+    habits = Habits(settings.gives_up, settings.gazing, settings.going_on)
     maker = BatchMaker(rows, episode, tokens, settings.batch_size, settings.seed, habits)
     heads = AuxiliaryHeads(model.config.text_config.hidden_size, len(maker.labels))
     optimizer = _optimizer(model, heads, settings)

@@ -1,8 +1,8 @@
 """README's first command shows learning that chance cannot give, started as a newcomer starts it.
 
-A policy that knows how to gaze and is in the habit of guessing is trained for a few steps of main_ppo, with experts
-that gaze. Afterwards the 95% interval of its validation accuracy lies above the one before: without learning, that happens
-in fewer than one in a hundred runs. It must come from gazing, and from crops that show the lesion.
+A policy that knows how to gaze and is in the habit of giving up is trained for a few steps of main_ppo, with experts
+that gaze. Afterwards the 95% interval of its validation accuracy lies above the one before: without learning, that
+happens in fewer than one in a hundred runs. It must come from gazing, and from crops that show the lesion.
 """
 
 import os

@@ -52,7 +52,7 @@ def test_the_loss_is_that_of_the_official_forward_pass(fresh, expert_rows) -> No
         assert ours.item() == pytest.approx(official_loss(fresh, batch, batch.weights_BT > 0), abs=1e-4)
 
 
-@pytest.mark.parametrize("habits", [Habits(going_on=0.25), Habits(gazing=0.25, at_once=0.5)])
+@pytest.mark.parametrize("habits", [Habits(going_on=0.25), Habits(gazing=0.25, gives_up=0.5)])
 def test_the_words_for_gazing_weigh_what_they_are_told(fresh, expert_rows, habits: Habits) -> None:  # type: ignore[no-untyped-def]
     fresh.model.eval()
     little = 0.25
@@ -67,21 +67,21 @@ def test_the_words_for_gazing_weigh_what_they_are_told(fresh, expert_rows, habit
         assert ours.item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_share_of_the_trajectories_answers_the_view_at_once(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
+def test_a_share_of_the_trajectories_gives_up_without_a_gaze(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
     rows = [row for row in expert_rows.rows if all(trajectory.steps for trajectory in row.trajectories)] * 20
     assert rows
     for cut_share in (0.0, 0.5):
-        maker = BatchMaker(rows, TINY_EPISODE, fresh.tokens, 16, seed=3, habits=Habits(at_once=0.3))
+        maker = BatchMaker(rows, TINY_EPISODE, fresh.tokens, 16, seed=3, habits=Habits(gives_up=0.3))
         batches = [batch for _ in range(4) for batch in maker.make(cut_share)]
         texts = [
             fresh.processor.tokenizer.decode(ids[weights > 0])
             for batch in batches
             for ids, weights in zip(batch.ids_BT, batch.weights_BT, strict=True)
         ]
-        at_once = [text for text in texts if "<action>" not in text]
+        given_up = [text for text in texts if "<action>" not in text]
         # of 256 trajectories 77 are expected; 4 standard deviations are 29
-        assert 48 < len(at_once) < 106
-        assert all(text.startswith("<reasoning>") and text.endswith("</answer>") for text in at_once)
+        assert 48 < len(given_up) < 106
+        assert set(given_up) == {"<reasoning>done</reasoning>\n<answer>unknown</answer>"}
 
 
 def test_batches_are_reproducible_and_of_like_length(fresh, expert_rows) -> None:  # type: ignore[no-untyped-def]
