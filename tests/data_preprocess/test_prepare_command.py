@@ -40,7 +40,7 @@ def test_a_script_is_its_command(name: str, module: str) -> None:
 
 def test_the_group_names_every_command() -> None:
     text = "\n".join(help_text(app, "prepare"))
-    assert all(f"│ {name} " in text for name in READERS)
+    assert all(f"{name} " in text for name in READERS)
     result = CliRunner().invoke(app, ["prepare", "vqa_rad"])
     assert result.exit_code == 2
     assert "No such command 'vqa_rad'" in result.output

@@ -59,7 +59,7 @@ def test_a_module_of_no_extra_is_a_defect() -> None:
     ("module", "extra", "command"),
     [
         ("torch", "verl", "tiny-policy --data {file} --experts {folder} --output {folder}/tiny"),
-        ("vllm", "gpu", "evaluate some/model --recipe cpu_tiny --data {table} --output {folder}/out"),
+        ("vllm", "gpu", "evaluate {folder}/model --recipe cpu_tiny --data {table} --output {folder}/out"),
         ("verl", "verl", "export {folder}/global_step_1/actor {folder}/out"),
         ("starlette", "demo", "demo {folder} --web"),
         ("ray", "verl", "experts build --data {table} --store {folder}/store --engine ray"),
@@ -71,6 +71,8 @@ def test_a_command_without_its_extra_says_what_to_install(
     actor = tmp_path / "global_step_1" / "actor"
     actor.mkdir(parents=True)
     (actor / "fsdp_config.json").write_text("{}")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
     table = tmp_path / "train.parquet"
     write_rows(table, [make_phantom_row(PhantomSettings(), "train", 0, tmp_path)])
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
