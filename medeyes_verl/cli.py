@@ -63,9 +63,7 @@ def doctor(
 
     With --data and --recipe the stored experts are played by the recipe's rules, to see whether they teach anything.
     """
-    from medeyes_verl.doctor import inputs
     from medeyes_verl.doctor.installation import installation
-    from medeyes_verl.doctor.model import model as model_findings
     from medeyes_verl.doctor.plugin import plugin
 
     if overrides and recipe is None:
@@ -74,7 +72,11 @@ def doctor(
         _repair()
     failed = _show(installation()) + _show(plugin())
     if model is not None:
+        from medeyes_verl.doctor.model import model as model_findings
+
         failed += _show(model_findings(model))
+    if data or recipe is not None:
+        from medeyes_verl.doctor import inputs  # needs torch, which an installation of the core does not have
     for table in data or []:
         if recipe is None:
             failed += _show(inputs.table(table, experts))
