@@ -11,8 +11,9 @@ from PIL import Image
 
 from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.episode import Episode, EpisodeSettings, Observation
-from medeyes_verl.gaze.rollout import Budgeted, Completion, PolicyExhaustedError, rollout, turns_of
+from medeyes_verl.gaze.rollout import Budgeted, Completion, rollout, turns_of
 from medeyes_verl.gaze.trace import EpisodeTrace
+from medeyes_verl.policies.stored import StoredPolicy
 
 GAZE = '<reasoning>look</reasoning>\n<action>{"name": "Gaze", "coordinate": [14, 28, 42, 56]}</action>'
 BAD = "nonsense"
@@ -42,21 +43,10 @@ class Characters:
         return True
 
 
-class Script:
-    """A policy that reads its turns."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self.texts = iter(texts)
-
-    async def next_turn(self, conversation: Budgeted) -> Completion:
-        try:
-            return Completion(next(self.texts))
-        except StopIteration:
-            raise PolicyExhaustedError from None
-
-
 def run(texts: Iterable[str], length: int = 10_000, in_thread: bool = False) -> EpisodeTrace:
-    return asyncio.run(rollout(Episode([IMAGE], SETTINGS), Characters(length), Script(texts), in_thread=in_thread))
+    return asyncio.run(
+        rollout(Episode([IMAGE], SETTINGS), Characters(length), StoredPolicy(texts), in_thread=in_thread)
+    )
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
@@ -101,7 +91,7 @@ def test_what_the_policy_raises_passes_through_and_the_episode_can_be_truncated(
 
 def test_each_turn_is_seen_as_it_comes() -> None:
     async def collect() -> list[tuple[str, bool]]:
-        turns = turns_of(Episode([IMAGE], SETTINGS), Characters(1_000), Script([GAZE, ANSWER]))
+        turns = turns_of(Episode([IMAGE], SETTINGS), Characters(1_000), StoredPolicy([GAZE, ANSWER]))
         return [(turn.text, observation is not None) async for turn, observation in turns]
 
     assert asyncio.run(collect()) == [(GAZE, True), (ANSWER, False)]
