@@ -1,16 +1,10 @@
 """Which extra brings which module, so that a command whose extra is absent says what to install.
 
 The core imports none of these at start. A command imports one when it needs it; what it raises where the extra is
-absent becomes one sentence here (`Commands`, the class of the command line).
+absent becomes one sentence here (cli/commands.py).
 """
 
 from importlib.util import find_spec
-from typing import Any
-
-import typer
-from rich.console import Console
-from rich.markup import escape
-from typer.core import TyperGroup
 
 INFERENCE = "gpu"
 """vLLM's extra; the sentence names `cpu` as well."""
@@ -49,16 +43,3 @@ def advice(error: ModuleNotFoundError) -> str | None:
     if extra == INFERENCE:
         install += " with an NVIDIA GPU, 'medeyes-verl[cpu]' without"
     return f"this needs {module}, which is not installed: {install}"
-
-
-class Commands(TyperGroup):
-    """A command line that answers a missing extra with a sentence and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            if (sentence := advice(error)) is None:
-                raise
-            Console(stderr=True).print(f"[bold red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from error

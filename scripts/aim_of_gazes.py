@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ablations.aim import aims
 from rich.console import Console
 from rich.table import Table
 
-from medeyes_verl.ablation.aim import aims
 from medeyes_verl.evaluation.episode_log import read_episodes
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from medeyes_verl.cli_report import demo
+from medeyes_verl.cli.report import demo
 
 if __name__ == "__main__":
     typer.run(demo)

@@ -23,8 +23,8 @@ pip_install() {
     return "${PIPESTATUS[0]}"
 }
 
-# medeyes_verl/environment.py, also before the package is installed
-environment() { PYTHONPATH=$ROOT "$PYTHON_BIN" -m medeyes_verl.environment "$@"; }
+# medeyes_verl/doctor/environment.py, also before the package is installed
+environment() { PYTHONPATH=$ROOT "$PYTHON_BIN" -m medeyes_verl.doctor.environment "$@"; }
 
 install_everything() {
     local python=${PYTHON:-python3}

@@ -2,7 +2,7 @@
 
 import typer
 
-from medeyes_verl.cli_evaluate import evaluate
+from medeyes_verl.cli.evaluate import evaluate
 
 if __name__ == "__main__":
     typer.run(evaluate)

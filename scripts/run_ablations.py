@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ablations import benchmark, bounds, page
+from ablations.results import FOUND, Result, read_results
+from ablations.rows import ROWS, Row, named
+from ablations.runner import STEPS, Plan, run_all
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from medeyes_verl.ablation import benchmark, bounds, page
-from medeyes_verl.ablation.results import FOUND, Result, read_results
-from medeyes_verl.ablation.rows import ROWS, Row, named
-from medeyes_verl.ablation.runner import STEPS, Plan, run_all
 from medeyes_verl.data.atomic import write_json
 
 ROOT = Path(__file__).resolve().parents[1]

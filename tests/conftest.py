@@ -11,6 +11,8 @@ from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 
+pytest_plugins = ["tests.questions", "tests.runs"]
+
 # scripts/test.sh sets the same; here for who calls pytest alone, and before anything imports veRL
 QUIET_CPU = {
     "VERL_PLATFORM": "cpu",

@@ -18,12 +18,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from medeyes_verl.data.engine import EngineName
-from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.prepare import PrepareSettings, prepare
 from medeyes_verl.data.record import Record
 from medeyes_verl.data.revision import revision_of
 from medeyes_verl.data.shards import Table, missing_shards, tables_in
+from medeyes_verl.distribution.engine import EngineName
 
 Reader = Callable[..., Iterator[Record]]
 _NAMED = 5

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medeyes_verl.data.atomic import atomic_path
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.output import with_extra_info
-from medeyes_verl.data.picture_source import SourceError
 from medeyes_verl.data.row import ROW_SCHEMA, ROWS_A_GROUP
 
 PROPORTIONAL = "proportional"

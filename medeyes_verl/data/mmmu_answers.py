@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medeyes_verl.data.picture_source import SourceError, check_file
+from medeyes_verl.data.image_source import SourceError, check_file
 
 NAMES = ("answer_dict_test.json", "answer_dict_val.json")
 MAX_BYTES = 64 * 2**20

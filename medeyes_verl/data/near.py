@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from medeyes_verl.data.audit import SPLITS, IndexedRow, pictures_of
-from medeyes_verl.data.engine import Engine
 from medeyes_verl.data.image_store import picture_path
+from medeyes_verl.distribution.engine import Engine
 
 HASH_SIDE = 16
 MAX_BITS = 12

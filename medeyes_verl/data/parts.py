@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medeyes_verl.data.atomic import atomic_path
+from medeyes_verl.data.image_source import PictureSource
 from medeyes_verl.data.image_store import ImageStore, StoredPicture
-from medeyes_verl.data.picture_source import PictureSource
 from medeyes_verl.data.record import Record
 from medeyes_verl.data.row import ROW_SCHEMA, Row
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medeyes_verl.data.picture_source import FilePicture, SourceError, ZipPicture, check_file, entries, inside
+from medeyes_verl.data.image_source import FilePicture, SourceError, ZipPicture, check_file, entries, inside
 from medeyes_verl.data.shards import Table
 
 Place = Callable[[str], FilePicture | ZipPicture]

@@ -28,15 +28,15 @@ from rich.progress import (
 
 from medeyes_verl.data import audit
 from medeyes_verl.data.atomic import sweep_temporaries
-from medeyes_verl.data.engine import Engine, EngineName, make_engine
 from medeyes_verl.data.identity import make_ids_distinct
+from medeyes_verl.data.image_source import PictureSource, SourceError
 from medeyes_verl.data.image_store import picture_path
 from medeyes_verl.data.near import find_near_copies
 from medeyes_verl.data.output import ImageForm, write_splits
 from medeyes_verl.data.parts import PartWork, is_done, part_problems, plan_parts, write_part
-from medeyes_verl.data.picture_source import PictureSource, SourceError
 from medeyes_verl.data.record import Record
 from medeyes_verl.data.summary import Summary
+from medeyes_verl.distribution.engine import Engine, EngineName, make_engine
 
 WORK_FOLDER = ".work"
 _NAMED = 5

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import cast, get_args
 
 from medeyes_verl.data.cells import fault_of, label, tidy
-from medeyes_verl.data.picture_source import PictureSource, SourceError
+from medeyes_verl.data.image_source import PictureSource, SourceError
 from medeyes_verl.data.row import AnswerType, QuestionType, Region, Split
 
 _NAMED_CHARACTERS = 80

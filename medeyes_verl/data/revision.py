@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.image_source import SourceError
 
 SNAPSHOTS = "snapshots"
 

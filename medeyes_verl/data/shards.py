@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.row import Split
 
 SPLIT_NAMES: dict[str, Split] = {

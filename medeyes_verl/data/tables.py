@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medeyes_verl.data.picture_source import CellPicture, SourceError, check_file
+from medeyes_verl.data.image_source import CellPicture, SourceError, check_file
 from medeyes_verl.data.record import Record, make_record, read_answer_type
 from medeyes_verl.data.row import Split
 from medeyes_verl.data.shards import Table, tables_in

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from medeyes_verl.doctor.check import Finding
-from medeyes_verl.environment import (
+from medeyes_verl.doctor.environment import (
     CUDA_REMEDY,
     cuda_device,
     has_nvidia_gpu,

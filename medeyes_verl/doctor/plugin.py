@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
+from medeyes_verl.distribution.ray_cluster import ray_cluster
 from medeyes_verl.doctor.check import Finding
 
 SEE_ERROR = "fix the error shown; VERL_USE_EXTERNAL_PLUGINS must not exclude medeyes_verl"
@@ -39,13 +40,8 @@ def _registered_here() -> Finding:
 
 def _registered_in_ray_worker() -> Finding:
     def ask_worker() -> list[str]:
-        import ray
-
-        ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-        try:
+        with ray_cluster(num_cpus=1, logging_level="ERROR") as ray:
             return ray.get(ray.remote(_missing_parts).remote(), timeout=300)
-        finally:
-            ray.shutdown()
 
     return _registration("veRL knows every part, in a Ray worker", ask_worker)
 

@@ -15,8 +15,8 @@ from typing import TextIO
 
 from omegaconf import OmegaConf
 
-from medeyes_verl.evaluation.report.runs import metrics_logs
 from medeyes_verl.evaluation.run_folder import recipe_file
+from medeyes_verl.evaluation.run_logs import metrics_logs
 
 # what veRL's output says once a stage is reached -> what to tell a person
 STAGES = {

@@ -28,8 +28,8 @@ ADDITIONS = {
 
 # the same, where VERL_PLATFORM=cpu asks for the CPU
 CPU_ADDITIONS = {
-    "verl.plugin.platform": "medeyes_verl.plugin.platform_cpu",  # platform cpu
-    "verl.utils.distributed": "medeyes_verl.plugin.upstream_process_group",
+    "verl.plugin.platform": "medeyes_verl.plugin.cpu.platform",  # platform cpu
+    "verl.utils.distributed": "medeyes_verl.plugin.cpu.upstream_process_group",
 }
 
 

@@ -21,7 +21,6 @@ from PIL import Image
 from medeyes_verl.data.completion import UNKNOWN_SOURCE, complete
 from medeyes_verl.data.image_store import ImageStore
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
-from medeyes_verl.evaluation.figure import episode_array
 from medeyes_verl.evaluation.player import logged
 from medeyes_verl.evaluation.recipe import Recipe, recipe_of
 from medeyes_verl.gaze.crop import usable_image
@@ -29,6 +28,7 @@ from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.metrics import trace_of
 from medeyes_verl.plugin.settings import rollout_settings
+from medeyes_verl.report.episode_image import episode_array
 
 logger = logging.getLogger(__name__)
 

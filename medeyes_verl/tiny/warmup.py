@@ -26,7 +26,7 @@ from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.auxiliary import TEXT_LAYER, AuxiliaryHeads
 from medeyes_verl.tiny.batches import Batch, BatchMaker, Habits, made_ahead
 from medeyes_verl.tiny.examples import ExpertRow
-from medeyes_verl.tiny.picture_tokens import final_hidden_states, silence_picture_tokens
+from medeyes_verl.tiny.image_tokens import final_hidden_states, silence_picture_tokens
 from medeyes_verl.tiny.vision import encode_pictures
 
 

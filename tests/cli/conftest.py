@@ -11,9 +11,9 @@ from medeyes_verl.data.row import Row, write_rows
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One training question."""
-    folder = tmp_path_factory.mktemp("table")
+    folder = tmp_path_factory.mktemp("training_table")
     buffer = io.BytesIO()
     Image.new("RGB", (224, 224)).save(buffer, "PNG")
     image = ImageStore(folder).add_bytes(buffer.getvalue(), "made up")

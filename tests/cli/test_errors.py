@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medeyes_verl.cli import app
+from medeyes_verl.cli.app import app
 
 ENDPOINT = "http://127.0.0.1:9/v1"  # nobody listens there
 Arguments = Callable[[str], list[str]]
@@ -49,7 +49,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, training_table: Path) -> Path:
     """Each kind of wrong file, and good ones for the other arguments."""
     from PIL import Image
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
     (folder / "good-run" / "logs").mkdir(parents=True)
     (folder / "good-run" / "logs" / "metrics-1.jsonl").write_text('{"step": 1, "data": {"critic/score/mean": 0.5}}\n')
     Image.new("RGB", (64, 64)).save(folder / "good.png")
-    (folder / "good.parquet").symlink_to(table)
+    (folder / "good.parquet").symlink_to(training_table)
     return folder
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from medeyes_verl.cli import app
+from medeyes_verl.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 WIDE = {"COLUMNS": "400", "TERMINAL_WIDTH": "400"}

@@ -56,7 +56,7 @@ def test_backend_of_a_cpu_is_rejected_by_torch(pristine, one_process, monkeypatc
     except ValueError as error:
         assert "cpu:gloo,cpu:gloo" in str(error)  # noqa: PT017 (pytest.raises could not say what to do)
     else:
-        pytest.fail("mended upstream: delete plugin/upstream_process_group.py")
+        pytest.fail("mended upstream: delete plugin/cpu/upstream_process_group.py")
 
 
 def test_our_backend_is_taken_by_torch(pristine, one_process):

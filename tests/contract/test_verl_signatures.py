@@ -111,7 +111,7 @@ SIGNATURES = [
         "plugin.dataset inherits it",
     ),
     (DATASET, "RLHFDataset._build_messages", "(self, example, key)", "plugin.dataset overrides it"),
-    ("verl.plugin.platform", "PlatformRegistry.register", "(platform)", "plugin.platform_cpu"),
+    ("verl.plugin.platform", "PlatformRegistry.register", "(platform)", "plugin.cpu.platform"),
     ("verl.plugin.platform", "PlatformRegistry.registered_names", "()", "plugin.inventory"),
 ]
 
@@ -159,7 +159,7 @@ def test_signature(pristine, module, name, expected, depends):
 def test_vllm_worker_signature(module, name, expected):
     pytest.importorskip("vllm")
     found = parameters_of(importlib.import_module(module), name)
-    assert found == expected, f"{module}:{name} changed; depends on it: plugin.vllm_cpu_worker"
+    assert found == expected, f"{module}:{name} changed; depends on it: plugin.cpu.vllm_worker"
 
 
 def test_trainer_modes_are_verls_three():
@@ -200,7 +200,7 @@ def test_platform_asks_exactly_this_of_a_subclass():
         "empty_cache", "get_device_capability", "is_available", "is_ipc_supported", "manual_seed", "manual_seed_all",
         "nvtx_range", "profiler_start", "profiler_stop", "ray_noset_envvars", "ray_resource_name",
         "set_allocator_settings", "set_device", "synchronize", "vendor_name", "visible_devices_envvar",
-    ], "plugin.platform_cpu implements each of them"  # fmt: skip
+    ], "plugin.cpu.platform implements each of them"  # fmt: skip
 
 
 def test_batch_metadata_fields():

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.image_store import StoredPicture
 from medeyes_verl.data.mix import mix, shares
-from medeyes_verl.data.picture_source import SourceError
 from medeyes_verl.data.row import ROW_SCHEMA, Row, read_rows, write_rows
 from medeyes_verl.gaze.geometry import Size
 

@@ -21,12 +21,12 @@ from PIL import Image
 from rich.console import Console
 
 from medeyes_verl.data import parts
-from medeyes_verl.data.engine import local_engine
+from medeyes_verl.data.image_source import FilePicture, SourceError
 from medeyes_verl.data.image_store import ImageStore
-from medeyes_verl.data.picture_source import FilePicture, SourceError
 from medeyes_verl.data.prepare import WORK_FOLDER, PrepareSettings, prepare
 from medeyes_verl.data.record import Record, make_record
 from medeyes_verl.data.row import read_rows
+from medeyes_verl.distribution.engine import local_engine
 
 CONSOLE = Console(file=io.StringIO())
 
@@ -195,7 +195,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from medeyes_verl.data.picture_source import FilePicture
+from medeyes_verl.data.image_source import FilePicture
 from medeyes_verl.data.prepare import PrepareSettings, prepare
 from medeyes_verl.data.record import make_record
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medeyes_verl.data.cells import tidy
-from medeyes_verl.data.picture_source import FilePicture
+from medeyes_verl.data.image_source import FilePicture
 from medeyes_verl.data.record import make_record, scored_as
 
 PICTURES = (FilePicture("a.jpg"),)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.revision import revision_of
 from medeyes_verl.data.shards import missing_shards, tables_in
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.readers.path_vqa import app, read_plain_pickle
 
 QUESTIONS = {

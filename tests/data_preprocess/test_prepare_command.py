@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medeyes_verl.cli import app
-from medeyes_verl.cli_prepare import READERS
+from medeyes_verl.cli.app import app
+from medeyes_verl.cli.prepare import READERS
 
 SCRIPTS = Path(__file__).parents[2] / "data_preprocess"
 WIDE = {"COLUMNS": "200"}
@@ -51,7 +51,9 @@ def test_help_keeps_its_brackets() -> None:
 
 
 def test_no_reader_is_imported_before_it_is_asked_for() -> None:
-    code = "import sys, medeyes_verl.cli; sys.exit(', '.join(m for m in sys.modules if 'data.readers.' in m) or None)"
+    code = (
+        "import sys, medeyes_verl.cli.app; sys.exit(', '.join(m for m in sys.modules if 'data.readers.' in m) or None)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=SCRIPTS.parent)
 
 

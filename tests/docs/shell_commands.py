@@ -77,7 +77,7 @@ def check_run(overrides: list[str]) -> DictConfig:
 
 
 def _app() -> typer.Typer:
-    from medeyes_verl.cli import app
+    from medeyes_verl.cli.app import app
 
     return app
 
@@ -87,7 +87,7 @@ def _check_python(words: list[str], text: str, whole: bool) -> None:
         module, *rest = words[1:]
         if module == "verl.trainer.main_ppo":
             check_run(rest)
-        elif module == "medeyes_verl.cli":
+        elif module == "medeyes_verl.cli.app":
             _check_options(_app(), rest, text, whole)
         elif importlib.util.find_spec(module) is None:
             raise DocsError(f"no module {module!r} for: {text}")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from medeyes_verl import environment, torchvision_hook
+from medeyes_verl.doctor import environment
+from medeyes_verl.plugin.cpu import torchvision_hook
 
 
 @pytest.fixture

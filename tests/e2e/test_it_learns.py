@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ablations.results import SHOWN
 
-from medeyes_verl.ablation.results import SHOWN
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.grounding import grounding
 from medeyes_verl.evaluation.statistics import wilson_interval

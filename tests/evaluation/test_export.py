@@ -118,7 +118,7 @@ def test_the_command_exports_once(run: Path) -> None:
     """evaluate and demo export to the same folder, so that export after them finds its work done."""
     from typer.testing import CliRunner
 
-    from medeyes_verl.cli import app
+    from medeyes_verl.cli.app import app
 
     exported_policy(run)
     result = CliRunner().invoke(app, ["export", str(run)])

@@ -9,10 +9,10 @@ import pytest
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
-from medeyes_verl.cli import app
+from medeyes_verl.cli.app import app
 from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
 from medeyes_verl.data.row import write_rows
-from medeyes_verl.environment import CPU_TORCH
+from medeyes_verl.doctor.environment import CPU_TORCH
 from medeyes_verl.extras import EXTRA_OF, advice
 
 if sys.version_info >= (3, 11):
@@ -30,7 +30,7 @@ MODULES = PYPROJECT["tool"]["deptry"]["package_module_name_map"]
 
 
 def test_the_command_line_starts_without_any_extra() -> None:
-    code = "import sys, medeyes_verl.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys, medeyes_verl.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert not set(EXTRA_OF) & set(done.stdout.split())

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from uv import find_uv_bin
 
-from medeyes_verl.environment import CPU_TORCH
+from medeyes_verl.doctor.environment import CPU_TORCH
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]

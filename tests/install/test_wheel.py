@@ -100,7 +100,7 @@ def test_the_wheel_holds_the_package_and_its_files(wheel: Path) -> None:
 
 
 def test_the_core_is_the_wheels_own_and_light(core: Path, tmp_path: Path) -> None:
-    where = run(tmp_path, core / "python", "-c", "import medeyes_verl.cli as cli; print(cli.__file__)")
+    where = run(tmp_path, core / "python", "-c", "import medeyes_verl.cli.app as cli; print(cli.__file__)")
     assert Path(where.strip()).is_relative_to(core.parent)
     for module in ("torch", "verl", "ray", "transformers", "vllm"):
         run(tmp_path, core / "python", "-c", f"import importlib.util as u; assert u.find_spec({module!r}) is None")
@@ -151,7 +151,7 @@ def test_a_run_is_composed_by_stock_main_ppo(wheel: Path, data: Path, tmp_path: 
     (own / "training_libraries.pth").write_text("\n".join(libraries) + "\n")
     where = run(tmp_path, python, "-c", "import medeyes_verl; print(medeyes_verl.__file__)")
     assert Path(where.strip()).is_relative_to(home)
-    run(tmp_path, python, "-m", "medeyes_verl.environment")  # the repairs of medeyes-verl doctor --fix
+    run(tmp_path, python, "-m", "medeyes_verl.doctor.environment")  # the repairs of medeyes-verl doctor --fix
     job = run(
         tmp_path,
         *(python, "-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny", f"medeyes.data={data}", "medeyes.model=model"),

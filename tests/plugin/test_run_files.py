@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from medeyes_verl.evaluation.report.runs import read_runs
 from medeyes_verl.evaluation.run_folder import recipe_file, run_rules
+from medeyes_verl.evaluation.run_logs import read_runs
 from medeyes_verl.plugin.run_files import LOG_VARIABLES, keep_run_files
 
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.mix import PROPORTIONAL, mix
-from medeyes_verl.data.picture_source import SourceError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -20,8 +20,8 @@ import typer
 
 from medeyes_verl.data.cells import as_list, fault_of, is_missing, tidy
 from medeyes_verl.data.command import Benchmark, make_app
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.mmmu_answers import NAMES, Answer, answer_files, read_answers
-from medeyes_verl.data.picture_source import SourceError
 from medeyes_verl.data.record import Record, scored_as, unusable
 from medeyes_verl.data.row import LETTERS
 from medeyes_verl.data.shards import SPLIT_NAMES, Table, tables_in

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from medeyes_verl.data.cells import tidy
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import SourceError, check_file
+from medeyes_verl.data.image_source import SourceError, check_file
 from medeyes_verl.data.places import checked_list, in_folder, only_place, refuse_second_form
 from medeyes_verl.data.record import Record, make_record
 from medeyes_verl.data.shards import SPLIT_NAMES, tables_in

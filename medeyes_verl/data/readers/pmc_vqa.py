@@ -18,7 +18,7 @@ import typer
 
 from medeyes_verl.data.cells import fault_of, is_missing, tidy
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import PictureSource, SourceError, check_file
+from medeyes_verl.data.image_source import PictureSource, SourceError, check_file
 from medeyes_verl.data.places import place_of, refuse_second_form
 from medeyes_verl.data.record import Record
 from medeyes_verl.data.row import Split

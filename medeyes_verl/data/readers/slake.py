@@ -22,7 +22,7 @@ import typer
 
 from medeyes_verl.data.cells import tidy
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import FilePicture, SourceError, ZipPicture
+from medeyes_verl.data.image_source import FilePicture, SourceError, ZipPicture
 from medeyes_verl.data.places import Place, only_place, place_of, read_json_list, refuse_second_form
 from medeyes_verl.data.record import Record, make_record, read_answer_type
 from medeyes_verl.data.row import Region, Split

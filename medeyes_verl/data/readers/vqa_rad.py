@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medeyes_verl.data.cells import tidy
 from medeyes_verl.data.command import Benchmark, make_app
-from medeyes_verl.data.picture_source import SourceError
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.places import in_folder, read_json_list, refuse_second_form
 from medeyes_verl.data.record import Record, make_record, read_answer_type
 from medeyes_verl.data.row import Split

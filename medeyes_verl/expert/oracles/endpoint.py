@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from medeyes_verl.expert.oracles import prompts
 from medeyes_verl.expert.oracles.client import HttpClient, HttpSettings, RefusedError, ReplyCache, key_of_request
-from medeyes_verl.expert.oracles.pictures import encoded, key_of_picture, shown_size
+from medeyes_verl.expert.oracles.images import encoded, key_of_picture, shown_size
 from medeyes_verl.expert.oracles.protocol import (
     Answer,
     Assessment,

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from medeyes_verl.expert.oracles.client import HttpClient, HttpSettings, ReplyCache, key_of_request
 from medeyes_verl.expert.oracles.components import components_of
-from medeyes_verl.expert.oracles.pictures import encoded, key_of_picture
+from medeyes_verl.expert.oracles.images import encoded, key_of_picture
 from medeyes_verl.expert.oracles.protocol import (
     MAX_CANDIDATES,
     Answer,

@@ -1,0 +1,1 @@
+"""`medeyes-verl`: one Typer app, one file a command."""

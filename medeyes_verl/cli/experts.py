@@ -1,0 +1,304 @@
+"""`medeyes-verl experts …`: make trajectories, look at them, join and check stores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from medeyes_verl.cli.errors import clear_errors
+from medeyes_verl.cli.experts_build import (
+    OracleChoice,
+    OracleName,
+    Plan,
+    build_here,
+    build_on_ray,
+    share_of_budget,
+)
+from medeyes_verl.data.atomic import atomic_path
+from medeyes_verl.expert.build import BuildCounts
+from medeyes_verl.expert.manifest import read_manifest
+from medeyes_verl.expert.navigator import Modes
+from medeyes_verl.expert.oracles.client import HttpSettings
+from medeyes_verl.expert.question import Question, read_questions
+from medeyes_verl.expert.sampler import PRESETS
+from medeyes_verl.expert.script_words import ScriptStyle
+from medeyes_verl.expert.scripted import SCRIPT_PRESETS, ScriptSettings, write_scripted_experts
+from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
+from medeyes_verl.expert.trajectory import Trajectory
+from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
+from medeyes_verl.expert.wording import Style
+from medeyes_verl.gaze.crop import PixelBounds
+from medeyes_verl.gaze.geometry import Frame
+from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.report.trajectory_image import draw_trajectory, in_terminal, with_gazes
+
+experts = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make, inspect, join and check expert trajectories."
+)
+console = Console()
+Settings = TypeVar("Settings")
+PresetName = Literal["paper", "tiny"]
+Engine = Literal["local", "ray"]
+SHOWN = 20
+"""Failures and annotations that are listed; the rest is counted."""
+
+Rows = Annotated[Path, typer.Option("--data", exists=True, dir_okay=False, help="a training parquet file")]
+Store = Annotated[Path, typer.Option("--store", help="the folder of the trajectory store")]
+StoreArgument = Annotated[Path, typer.Argument(help="the folder of the trajectory store")]
+Wanted = Annotated[int, typer.Option("--n", min=1, help="trajectories a question")]
+Seed = Annotated[int, typer.Option("--seed", help="the same seed gives the same trajectories")]
+
+
+@experts.command()
+def script(
+    data: Rows,
+    store: Store,
+    n: Wanted = 6,
+    seed: Seed = 0,
+    preset: Annotated[PresetName, typer.Option(help="paper: sentences; tiny: the quickstart's small policy")] = "paper",
+    style: Annotated[ScriptStyle | None, typer.Option(help="reasoning text; replaces the preset's")] = None,
+    max_gazes: Annotated[int | None, typer.Option(min=1, help="T_max")] = None,
+    whole_picture_share: Annotated[
+        float, typer.Option(min=0, max=1, help="share of trajectories over candidates that first scan the whole image")
+    ] = ScriptSettings().whole_picture_share,
+) -> None:
+    """Write scripted experts: over marked candidates (phantom), else a sweep. Resumes where it was stopped."""
+    base = SCRIPT_PRESETS[preset]
+    settings = _changed(base, style=style, max_gazes=max_gazes, whole_picture_share=whole_picture_share)
+    with clear_errors(console), progress_bar("experts", _rows_in(data)) as advance:
+        counts = write_scripted_experts(data, store, n, seed, settings, advance)
+    console.print(
+        f"{store}: {counts.trajectories} trajectories for {counts.questions} questions written, "
+        f"{counts.known} questions were there already, {counts.shortfall} trajectories short (no more variety)"
+    )
+    if counts.different:
+        console.print(
+            f"[yellow]warning:[/] {counts.different} of the questions that were there already were made with other "
+            "settings and are kept as they are; to replace them, give a new --store"
+        )
+
+
+@experts.command(name="build")
+def build_command(
+    data: Rows,
+    store: Store,
+    oracle: Annotated[OracleName, typer.Option(help="who is asked")] = "annotations",
+    preset: Annotated[PresetName, typer.Option(help="tiny: for the small policy of the quickstart")] = "paper",
+    n: Annotated[int, typer.Option(min=1, help="trajectories a question")] = 6,
+    seed: Seed = 0,
+    modes: Annotated[Modes, typer.Option(help="all but grn are ablations")] = "grn",
+    greedy: Annotated[bool, typer.Option(help="ablation without CVS: always the most confident region")] = False,
+    max_gazes: Annotated[int | None, typer.Option(min=1, help="T_max")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ: least gain in confidence for drilling on")] = None,
+    stop_confidence: Annotated[float | None, typer.Option(help="ξ: local confidence that ends a walk")] = None,
+    nucleus: Annotated[float | None, typer.Option(min=0, max=1, help="p₀ of the nucleus")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="of the softmax over confidences: small where they lie close together"),
+    ] = None,
+    scan_gazes: Annotated[bool | None, typer.Option(help="write scans as gazes at the whole picture")] = None,
+    style: Annotated[Style | None, typer.Option(help="reasoning text; oracle: its own words")] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML with the policy's episode settings")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="SLAKE's folder, a COCO file or a CSV file")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="folder of the pictures a COCO or CSV file names")] = None,
+    url: Annotated[str, typer.Option(help="…/v1/chat/completions, or the root of a MedPLIB worker")] = "",
+    model: Annotated[str, typer.Option(help="the model's name at the endpoint")] = "",
+    api_key_variable: Annotated[str, typer.Option(help="environment variable that holds the key")] = "",
+    frame: Annotated[Frame, typer.Option(help="how the expert writes boxes")] = "absolute",
+    side: Annotated[int, typer.Option(help="pictures are sent with at most side × side pixels")] = 1008,
+    multiple: Annotated[int, typer.Option(help="of which their sides are multiples (28; 32 for Qwen3-VL)")] = 28,
+    structured: Annotated[bool, typer.Option(help="ask for JSON by schema where the server takes it")] = True,
+    concurrency: Annotated[int, typer.Option(min=1, help="requests under way at once")] = 32,
+    timeout: Annotated[float, typer.Option(help="seconds for one request")] = 120.0,
+    max_requests: Annotated[int | None, typer.Option(help="budget: requests, retries included")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="budget: tokens, as the server counts them")] = None,
+    cache: Annotated[Path | None, typer.Option(help="folder of replies [default: <store>.replies]")] = None,
+    engine: Annotated[Engine, typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on this machine")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Ray actors")] = 2,
+) -> None:
+    """Sample trajectories with GRN and CVS. Resumes where it was stopped; nothing is asked or written twice."""
+    with clear_errors(console):
+        base = PRESETS[preset]
+        walk = _changed(
+            base.navigator, modes=modes, max_gazes=max_gazes, delta=delta, stop_confidence=stop_confidence,
+            scan_gazes=scan_gazes, style=style,
+        )  # fmt: skip
+        episode = _changed(base.episode, max_gazes=max_gazes) if policy is None else _episode_of(policy)
+        settings = _changed(
+            base, n=n, greedy=greedy, nucleus=nucleus, temperature=temperature, navigator=walk, episode=episode
+        )
+        http = HttpSettings(
+            url, api_key_variable, concurrency, timeout, max_requests=max_requests, max_tokens=max_tokens
+        )
+        choice = OracleChoice(
+            oracle, annotations, pictures, share_of_budget(http, workers if engine == "ray" else 1), model, frame,
+            PixelBounds(max_pixels=side * side, multiple=multiple), structured,
+            cache or store.with_name(f"{store.name}.replies"),
+        )  # fmt: skip
+        factory, unusable = choice.factory(settings)
+        for line in unusable[:SHOWN]:
+            console.print(f"[yellow]not taken:[/] {escape(line)}", highlight=False)
+        if unusable:
+            console.print(f"{len(unusable)} annotations were not taken")
+        # Twice as many questions as requests: while one is read or cut, another one's request is under way.
+        plan = Plan(factory, settings, seed, 2 * choice.http.concurrency)
+        total = _rows_in(data)
+        with progress_bar("experts", total) as advance, StoreWriter(store) as writer:
+            if engine == "ray":
+                counts = build_on_ray(plan, read_questions(data), writer, workers, advance)
+            else:
+                counts = build_here(plan, read_questions(data), writer, advance)
+        _print_counts(store, counts)
+    raise typer.Exit(1 if counts.stopped or counts.failed else 0)
+
+
+@experts.command()
+def inspect(
+    store: StoreArgument,
+    data: Rows,
+    expert_id: Annotated[str | None, typer.Option("--id", help="the question [default: the first of the file]")] = None,
+    number: Annotated[int, typer.Option(min=1, help="which of its trajectories")] = 1,
+    png: Annotated[Path | None, typer.Option(help="draw the trajectory to this file")] = None,
+    preset: Annotated[PresetName, typer.Option(help="whose crops to draw")] = "paper",
+) -> None:
+    """Show a trajectory: boxes on the picture, crops, confidences, modes; to the terminal and a PNG."""
+    with clear_errors(console):
+        reader = TrajectoryStore(store)
+        known = (
+            each for each in read_questions(data) if expert_id in (None, each.expert_id) and each.expert_id in reader
+        )
+        question = next(known, None)
+        entry = reader.entry(question.expert_id) if question else None
+        if question is None or entry is None or number > len(entry.trajectories):
+            raise ValueError(f"{store}: no trajectory {number} for question {expert_id or 'of this file'!r}")
+        trajectory = entry.trajectories[number - 1]
+        walks = entry.record.get("walks", [])
+        console.print(in_terminal(with_gazes(question, trajectory)))
+        _print_trajectory(question, trajectory, walks[number - 1] if walks else None, len(entry.trajectories))
+        if png is not None:
+            sheet = draw_trajectory(question, trajectory, PRESETS[preset].episode, walks[number - 1] if walks else None)
+            with atomic_path(png) as temporary:
+                sheet.save(temporary, "PNG")
+            console.print(f"drawn to {png}")
+
+
+@experts.command()
+def validate(
+    store: StoreArgument,
+    repair: Annotated[bool, typer.Option(help="keep what reads well, set damaged files aside")] = False,
+) -> None:
+    """Check every entry of a store; exit code 1 when something is damaged."""
+    with clear_errors(console):
+        with progress_bar("segments", len(read_manifest(store))) as advance:
+            report = check_store(store, advance)
+        print_report(store, report)
+        if report.damage and repair:
+            console.print(f"repaired: {repair_store(store)} entries lost; a build into this store makes them again")
+        elif report.damage:
+            raise typer.Exit(1)
+
+
+@experts.command()
+def merge(
+    target: Annotated[Path, typer.Argument(help="the store to add to; made where there is none")],
+    sources: Annotated[list[Path], typer.Argument(help="stores to take from; the first one wins")],
+) -> None:
+    """Join stores. A question that the target has already is kept as it is, and counted."""
+    with clear_errors(console):
+        total = sum(len(TrajectoryStore(source)) for source in sources)
+        with progress_bar("entries", total) as advance:
+            added, skipped = merge_stores(target, sources, advance)
+    console.print(f"{target}: {added} questions added, {skipped} were there already")
+
+
+def print_report(store: Path, report: StoreReport) -> None:
+    """What a store holds, a line each."""
+    console.print(
+        f"{store}: {report.trajectories} trajectories for {report.questions} questions "
+        f"({report.empty} questions without one, {report.wrong} trajectories labelled wrong, "
+        f"{report.shortfall} short of what was asked)",
+        highlight=False,
+    )
+    console.print("by source: " + ", ".join(f"{name} {count}" for name, count in sorted(report.sources.items())))
+    console.print("by gazes: " + ", ".join(f"{gazes}: {count}" for gazes, count in sorted(report.lengths.items())))
+    for line in report.damage:
+        console.print(f"[bold red]damaged:[/] {escape(line)}", highlight=False)
+
+
+def _print_trajectory(question: Question, trajectory: Trajectory, walk: Mapping[str, Any] | None, count: int) -> None:
+    console.print(f"{question.expert_id}, one of {count}: {question.text}", markup=False, highlight=False)
+    for number, step in enumerate(trajectory.steps, 1):
+        box = [round(side) for side in step.box.as_list()]
+        confidence = "" if step.confidence is None else f", c = {step.confidence:.2f}"
+        console.print(f"{number}. {step.reasoning} → {box}{confidence}", markup=False, highlight=False)
+    verdict = "right" if trajectory.correct else f"wrong, it is {question.ground_truth}"
+    console.print(f"   {trajectory.conclusion} → {trajectory.answer} ({verdict})", markup=False, highlight=False)
+    for decision in (walk or {}).get("decisions", ()):
+        console.print(f"   {json.dumps(decision)}", markup=False, highlight=False, style="dim")
+    if walk:
+        console.print(f"   stopped: {walk['stop']}", style="dim")
+
+
+def _print_counts(store: Path, counts: BuildCounts) -> None:
+    console.print(
+        f"{store}: {counts.trajectories} trajectories for {counts.questions} questions ({counts.wrong} labelled wrong, "
+        f"{counts.shortfall} short of what was asked); {counts.known} questions were there already",
+        highlight=False,
+    )
+    if counts.rejected:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejected.most_common())
+        console.print(f"not taken: {escape(reasons)}", highlight=False)
+    for expert_id, reason in list(counts.failed.items())[:SHOWN]:
+        console.print(f"[red]failed:[/] {escape(expert_id)}: {escape(reason)}", highlight=False)
+    if counts.failed:
+        console.print(f"{len(counts.failed)} questions failed; the same command takes them up again")
+    if counts.stopped:
+        console.print(f"[bold red]stopped:[/] {escape(counts.stopped)}; the same command goes on from here")
+
+
+def _rows_in(data: Path) -> int:
+    try:
+        return pq.read_metadata(data).num_rows
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{data}: not a parquet file ({error}); name a table that was prepared") from error
+
+
+def _episode_of(policy: Path) -> EpisodeSettings:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(policy))
+    except YAMLError as error:
+        raise ValueError(f"{policy}: not readable as YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{policy}: not a mapping of episode settings")
+    try:
+        return EpisodeSettings.from_mapping(content)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{policy}: {error}") from error
+
+
+def _changed(settings: Settings, **changes: Any) -> Settings:
+    """`settings` with the options that were given."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(settings, **given)  # type: ignore[type-var]
+
+
+@contextmanager
+def progress_bar(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar of `total` steps; yields the function that takes one."""
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,1 @@
+"""What veRL, vLLM and Ray need to train on a machine without a GPU."""
