@@ -31,15 +31,24 @@ def report(
 ) -> None:
     """Write one HTML file about a run, or about several: curves, tables, and what the policy looked at."""
     from medeyes_verl.evaluation.recipe import read_recipe
-    from medeyes_verl.evaluation.run_folder import run_rules
+    from medeyes_verl.evaluation.run_folder import run_model, run_recipe, run_rules
     from medeyes_verl.gaze.settings import EpisodeSettings
+    from medeyes_verl.policies.chat_conversation import load_tokens
+    from medeyes_verl.report.expert_play import ExpertReplay
     from medeyes_verl.report.page import write_report
 
     folders = runs or [QUICKSTART]
     with clear_errors(console):
-        rules = read_recipe(recipe).rules if recipe else run_rules(folders[0])
+        played = read_recipe(recipe) if recipe else run_recipe(folders[0])
+        rules = (played.rules if played else run_rules(folders[0])) or EpisodeSettings()
         target = output or folders[0] / "report.html"
-        held = write_report(folders, target, rules or EpisodeSettings(), experts=experts, most_cards=cards)
+        replay = ExpertReplay(rules, why_whole=f"{folders[0]} holds no configuration of a run")
+        if played is not None and (policy := run_model(folders[0])) is not None:
+            try:
+                replay = ExpertReplay(rules, load_tokens(policy), played.response_length)
+            except (ValueError, ModuleNotFoundError) as error:
+                replay = ExpertReplay(rules, why_whole=str(error))
+        held = write_report(folders, target, rules, experts=experts, most_cards=cards, replay=replay)
     size = target.stat().st_size / 1e6
     console.print(f"{escape(str(target))}: {held}, {size:.1f} MB", highlight=False, soft_wrap=True)
     console.print("The report embeds dataset images; share it only under the dataset's terms.", highlight=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.export import exported_policy
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, validation_tables
@@ -25,6 +27,12 @@ def run_recipe(run: Path) -> Recipe | None:
     """The recipe the run was trained by; None where its folder does not tell."""
     file = recipe_file(run)
     return None if file is None else read_recipe(file)
+
+
+def run_model(run: Path) -> str | None:
+    """The policy the run started from, a folder or a Hugging Face name; None where its folder does not tell."""
+    file = recipe_file(run)
+    return None if file is None else OmegaConf.select(OmegaConf.load(file), "actor_rollout_ref.model.path")
 
 
 def run_rules(folder: Path) -> EpisodeSettings | None:

@@ -22,7 +22,7 @@ from medeyes_verl.gaze.crop import crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.report.episode_image import box_words, truth_in_words
-from medeyes_verl.report.expert_play import expert_episode
+from medeyes_verl.report.expert_play import ExpertReplay
 
 MOST_CARDS = 60
 MOST_PLAYS = 5
@@ -107,15 +107,26 @@ class Gallery:
     questions: int
     """How many questions the logs hold; the cards are some of them."""
     unreadable: int
-    """Pictures that could not be read."""
+    """Images that could not be read."""
+    replayed: int
+    """Stored experts that were replayed for the page."""
+    note: str
+    """How they were replayed, where that differs from training."""
 
     @property
     def sources(self) -> list[str]:
         return sorted({card.source for card in self.cards})
 
 
-def gallery(runs: Sequence[Run], settings: EpisodeSettings, most_cards: int = MOST_CARDS) -> Gallery:
-    """Cards for the questions of all runs' episodes. `settings` are those the episodes were played with."""
+def gallery(
+    runs: Sequence[Run], settings: EpisodeSettings, most_cards: int = MOST_CARDS, replay: ExpertReplay | None = None
+) -> Gallery:
+    """Make cards for the questions of all runs' episodes.
+
+    `settings` are those the episodes were played with. `replay` says how stored experts are replayed: by default
+    with these settings and without a token budget.
+    """
+    replay = replay or ExpertReplay(settings)
     plays: dict[tuple[str, str], list[tuple[str, LoggedEpisode]]] = {}
     for run in runs:
         for episode_set in run.episode_sets:
@@ -123,9 +134,12 @@ def gallery(runs: Sequence[Run], settings: EpisodeSettings, most_cards: int = MO
                 plays.setdefault((episode.data_source, episode.id), []).append((episode_set.label, episode))
     chosen = _balanced(list(plays.values()), most_cards)
     stores = [run.experts for run in runs if run.experts is not None]
-    cards = tuple(_card([*each, *_expert_plays(each, stores, settings)], settings) for each in chosen)
+    experts = [_expert_plays(each, stores, replay) for each in chosen]
+    cards = tuple(_card([*each, *beside], settings) for each, beside in zip(chosen, experts, strict=True))
+    replayed = sum(map(len, experts))
     shown = [picture for card in cards for picture in card.pictures]
-    return Gallery(cards, len(plays), sum(picture.url is None for picture in shown))
+    unreadable = sum(picture.url is None for picture in shown)
+    return Gallery(cards, len(plays), unreadable, replayed, replay.note if replayed else "")
 
 
 def _balanced(questions: list[list[tuple[str, LoggedEpisode]]], most: int) -> list[list[tuple[str, LoggedEpisode]]]:
@@ -143,7 +157,7 @@ def _balanced(questions: list[list[tuple[str, LoggedEpisode]]], most: int) -> li
 
 
 def _expert_plays(
-    plays: Sequence[tuple[str, LoggedEpisode]], stores: Sequence[TrajectoryStore], settings: EpisodeSettings
+    plays: Sequence[tuple[str, LoggedEpisode]], stores: Sequence[TrajectoryStore], replay: ExpertReplay
 ) -> list[tuple[str, LoggedEpisode]]:
     """The first stored trajectory of the question, where no log holds an expert's play of it."""
     policy = plays[0][1]
@@ -154,7 +168,7 @@ def _expert_plays(
             originals = [_original(path) for path in policy.images]
         except ValueError:
             return []  # the card says already that its pictures cannot be read
-        return [(f"expert ({trajectory.source})", expert_episode(policy, trajectory, originals, settings))]
+        return [(f"expert ({trajectory.source})", replay.episode(policy, trajectory, originals))]
     return []
 
 

@@ -24,6 +24,7 @@ from medeyes_verl.evaluation.run_logs import read_runs
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.report.annotated_image import CSS_COLOURS
 from medeyes_verl.report.curves import charts
+from medeyes_verl.report.expert_play import ExpertReplay
 from medeyes_verl.report.gallery import MOST_CARDS, gallery
 from medeyes_verl.report.tables import EPISODE_COLUMNS, before_and_after, episode_table
 
@@ -37,14 +38,16 @@ def write_report(
     *,
     experts: Path | None = None,
     most_cards: int = MOST_CARDS,
+    replay: ExpertReplay | None = None,
 ) -> str:
     """Write the report on the runs in `paths` to the file `output`; returns what it holds, in a line.
 
-    `settings` are the rules the episodes were played by. Raises FileNotFoundError and ValueError as `read_runs`.
+    `settings` are those the episodes were played with; `replay` says how stored experts are replayed. Raises
+    FileNotFoundError and ValueError as `read_runs`.
     """
     runs = read_runs(paths, experts)
     groups = charts(runs)
-    shown = gallery(runs, settings, most_cards)
+    shown = gallery(runs, settings, most_cards, replay)
     library, script = get_plotlyjs(), _asset("report.js")
     environment = Environment(
         loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -68,7 +71,8 @@ def write_report(
     )
     write_bytes(output, html.encode("utf-8", errors="replace"))
     curves = sum(len(drawn) for _, drawn in groups)
-    return f"{curves} curves, {len(shown.cards)} of {shown.questions} questions"
+    held = f"{curves} curves, {len(shown.cards)} of {shown.questions} questions"
+    return held + (f"; {shown.replayed} replayed experts. {shown.note}".rstrip(". ") if shown.replayed else "")
 
 
 def _asset(name: str) -> str:

@@ -13,9 +13,9 @@ WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3).T, "b.bias": torch.tensor
 def test_weights_arrive(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from verl.checkpoint_engine import CheckpointEngineRegistry
 
-    from medeyes_verl.plugin import cpu_checkpoint_engine
+    from medeyes_verl.plugin.cpu import checkpoint_engine
 
-    monkeypatch.setattr(cpu_checkpoint_engine, "FOLDER", tmp_path)
+    monkeypatch.setattr(checkpoint_engine, "FOLDER", tmp_path)
     make = CheckpointEngineRegistry.new
     trainer, idle = (make("medeyes_shared_memory", bucket_size=1, is_master=master) for master in (True, False))
     engine = make("medeyes_shared_memory", bucket_size=1)
