@@ -15,9 +15,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from medeyes_verl.cli.report import add_commands
+from medeyes_verl.demo import session as module
 from medeyes_verl.demo.session import DISCLAIMER, Stage, open_stage, picture_of, read_picture
 from medeyes_verl.demo.terminal import show_episode
-from medeyes_verl.demo import session as module
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 from medeyes_verl.policies.destination import IN_THIS_PROCESS
