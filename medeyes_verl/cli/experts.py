@@ -43,7 +43,8 @@ from medeyes_verl.expert.wording import Style
 from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Frame
 from medeyes_verl.gaze.settings import EpisodeSettings
-from medeyes_verl.report.trajectory_image import draw_trajectory, in_terminal, with_gazes
+from medeyes_verl.report.terminal_image import in_terminal
+from medeyes_verl.report.trajectory_image import image_with_gazes, trajectory_image
 
 experts = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make, inspect, join and check expert trajectories."
@@ -186,10 +187,12 @@ def inspect(
             raise ValueError(f"{store}: no trajectory {number} for question {expert_id or 'of this file'!r}")
         trajectory = entry.trajectories[number - 1]
         walks = entry.record.get("walks", [])
-        console.print(in_terminal(with_gazes(question, trajectory)))
+        console.print(in_terminal(image_with_gazes(question, trajectory)))
         _print_trajectory(question, trajectory, walks[number - 1] if walks else None, len(entry.trajectories))
         if png is not None:
-            sheet = draw_trajectory(question, trajectory, PRESETS[preset].episode, walks[number - 1] if walks else None)
+            sheet = trajectory_image(
+                question, trajectory, PRESETS[preset].episode, walks[number - 1] if walks else None
+            )
             with atomic_path(png) as temporary:
                 sheet.save(temporary, "PNG")
             console.print(f"drawn to {png}")

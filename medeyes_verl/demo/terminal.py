@@ -16,7 +16,7 @@ from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 from medeyes_verl.report.annotated_image import gaze_colour, numbered
 from medeyes_verl.report.episode_image import box_words
-from medeyes_verl.report.trajectory_image import in_terminal
+from medeyes_verl.report.terminal_image import in_terminal
 
 MOST_COLUMNS = 56
 """Characters across a picture; two stand side by side."""

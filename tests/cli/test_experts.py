@@ -22,6 +22,7 @@ from medeyes_verl.expert.question import read_questions
 from medeyes_verl.expert.sampler import PRESETS, Sampled
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.report.annotated_image import gaze_colour
 
 RUN = CliRunner()
 
@@ -150,7 +151,7 @@ def test_build_and_inspect(tmp_path: Path, preset: str) -> None:
     with Image.open(png) as drawn:
         assert drawn.width > 500
         # The crop's frame, in the first gaze's colour.
-        assert (240, 80, 60) in {colour for _, colour in drawn.getcolors(1 << 24)}
+        assert gaze_colour(1) in {colour for _, colour in drawn.getcolors(1 << 24)}
 
 
 def test_build_with_a_users_own_boxes(tmp_path: Path) -> None:
