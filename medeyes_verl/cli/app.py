@@ -85,7 +85,9 @@ def doctor(
             failed += _show(inputs.table_under_recipe(table, recipe, model, experts, overrides or []))
     if recipe is not None and not data:
         failed += _show(inputs.recipe_alone(recipe, model, experts, overrides or []))
-    console.print(f"doctor: {failed} checks failed" if failed else "doctor: all checks passed")
+    console.print(
+        f"doctor: {failed} check{'s' if failed > 1 else ''} failed" if failed else "doctor: all checks passed"
+    )
     raise typer.Exit(1 if failed else 0)
 
 

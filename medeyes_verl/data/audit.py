@@ -15,6 +15,7 @@ from typing import cast
 
 import pyarrow.parquet as pq
 
+from medeyes_verl.data.image_source import SourceError
 from medeyes_verl.data.row import Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -104,13 +105,20 @@ def drop_leaks(index: Sequence[IndexedRow]) -> None:
 
 
 def carve_validation(index: Sequence[IndexedRow], fraction: float, seed: int) -> None:
-    """Moves `fraction` of the training pictures, with all their questions, to the validation split.
+    """Move `fraction` of the training images, with all their questions, to the validation split; at least one image.
 
-    The choice depends on the seed and on the pictures alone. A row with several pictures goes by its first.
+    The choice depends on the seed and on the images alone. A row with several images goes by its first. Raises
+    SourceError where no training image would be left.
     """
     firsts = {row.pictures[0] for row in kept(index, "train")}
     ordered = sorted(firsts, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    chosen = set(ordered[: round(fraction * len(ordered))])
+    count = max(1, round(fraction * len(ordered)))
+    if count >= len(ordered):
+        raise SourceError(
+            f"--val-fraction {fraction} of {len(ordered)} training images leaves none to train on; "
+            "give a smaller share, or leave it out and name another table in data.val_files"
+        )
+    chosen = set(ordered[:count])
     for row in kept(index, "train"):
         if row.pictures[0] in chosen:
             row.split = "val"

@@ -146,7 +146,7 @@ def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: 
     except OSError as error:
         console.print(
             f"[red]{benchmark.name}:[/] {escape(str(error))}. What was done is kept in "
-            f"{escape(str(settings.output))}: mend this and run the same command again"
+            f"{escape(str(settings.output))}: fix this and run the same command again"
         )
         raise typer.Exit(1) from error
     summary.show(console)

@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from medeyes_verl.plugin.machine import machine_problems
 from medeyes_verl.plugin.objective_settings import dual_stream_settings
 from medeyes_verl.plugin.preflight_inputs import input_problems, reward_function_problems
 from medeyes_verl.plugin.problem import Problem, value_of
@@ -42,7 +43,8 @@ class PreflightCallback(Callback):
     """Ends a recipe's run before Ray starts. Hydra turns exceptions of callbacks into warnings, but not SystemExit."""
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        if problems := preflight(config):
+        # what the machine lacks matters only to a run whose configuration is sound
+        if problems := preflight(config) or list(machine_problems(config)):
             raise SystemExit(said(problems))
 
 

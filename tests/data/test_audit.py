@@ -1,9 +1,11 @@
 """The audit on hand-made indices: what is shared, what is dropped, what is carved out."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medeyes_verl.data.audit import IndexedRow, carve_validation, drop_duplicates, drop_leaks, find_leaks, kept
+from medeyes_verl.data.image_source import SourceError
 
 
 def row(split: str, name: str, *pictures: str, same: str | None = None) -> IndexedRow:
@@ -68,9 +70,14 @@ def test_validation_is_carved_by_picture_whatever_the_order(pictures, fraction, 
     index = [row("train", str(number), f"p{picture}") for number, picture in enumerate(pictures)]
     shuffled = [row("train", entry.id, *entry.pictures) for entry in index]
     random.shuffle(shuffled)
+    expected = max(1, round(fraction * len(set(pictures))))
+    if expected == len(set(pictures)):
+        with pytest.raises(SourceError, match="leaves none to train on"):
+            carve_validation(index, fraction, seed)
+        return
     carve_validation(index, fraction, seed)
     carve_validation(shuffled, fraction, seed)
     assert set(ids(index, "val")) == set(ids(shuffled, "val"))
     shown = {split: {name for entry in kept(index, split) for name in entry.pictures} for split in ("train", "val")}
     assert not shown["train"] & shown["val"]
-    assert len(shown["val"]) == round(fraction * len(set(pictures)))
+    assert len(shown["val"]) == expected

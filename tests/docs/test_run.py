@@ -43,11 +43,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _write_vqa_rad(archive: Path) -> None:
-    """Twelve questions about six images, in the form of the authors' archive."""
+    """Twenty-four questions about twelve images, in the form of the authors' archive."""
     images = archive / "VQA_RAD Image Folder"
     images.mkdir(parents=True)
     entries = []
-    for number in range(12):
+    for number in range(24):
         name = f"synpic{number // 2}.jpg"
         pixels = np.random.default_rng(number // 2).integers(256, size=(336, 448), dtype=np.uint8)
         buffer = io.BytesIO()
@@ -62,7 +62,7 @@ def _write_vqa_rad(archive: Path) -> None:
                 "answer": "Yes" if number % 3 else "No",
                 "answer_type": "CLOSED",
                 "question_type": "PRES",
-                "phrase_type": "test_freeform" if number >= 8 else "freeform",
+                "phrase_type": "test_freeform" if number >= 16 else "freeform",
             }
         )
     (archive / "VQA_RAD Dataset Public.json").write_text(json.dumps(entries))

@@ -1,6 +1,8 @@
 """What a configuration shows to be wrong is refused before anything starts, with key, value, reason and remedy."""
 
+import re
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, open_dict
 
+from medeyes_verl.plugin.machine import machine_problems
 from medeyes_verl.plugin.preflight import (
     PreflightCallback,
     PreflightError,
@@ -166,3 +169,18 @@ def test_the_callback_ends_the_process_with_all_problems_in_one_message(given: l
     assert said.count("Remedy: ") == 2
     with pytest.raises(PreflightError, match="2 problems"):
         refuse_problems(preflight(config))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], r"attn_implementation=flash_attention_2: it needs flash-attn.*Remedy: .*\+\+actor.*=sdpa .*padding=false"),
+        (["+actor_rollout_ref.model.override_config.attn_implementation=sdpa"], None),
+        (["+ray_kwargs.ray_init.address=auto"], None),
+    ],
+)
+def test_a_run_without_flash_attn_is_refused_where_it_trains(overrides: list[str], said: str | None) -> None:
+    assert find_spec("flash_attn") is None, "the CPU environment has none"
+    found = list(machine_problems(composed(["+medeyes=qwen2_5_vl_3b", *overrides])))
+    assert len(found) == (said is not None)
+    assert said is None or re.search(said, str(found[0]))
