@@ -24,6 +24,7 @@ from medeyes_verl.data.record import Record
 from medeyes_verl.data.revision import revision_of
 from medeyes_verl.data.shards import Table, missing_shards, tables_in
 from medeyes_verl.distribution.engine import EngineName
+from medeyes_verl.extras import advice
 
 Reader = Callable[..., Iterator[Record]]
 _NAMED = 5
@@ -142,6 +143,11 @@ def _run(benchmark: Benchmark, source: str, settings: PrepareSettings, options: 
         summary = prepare(benchmark.name, name, records, settings, console, missing_files=missing, notes=notes)
     except SourceError as error:
         console.print(f"[red]{benchmark.name}:[/] {escape(str(error))}")
+        raise typer.Exit(1) from error
+    except ModuleNotFoundError as error:  # the scripts in data_preprocess/ have no command line above them that says it
+        if (sentence := advice(error)) is None:
+            raise
+        console.print(f"[red]{benchmark.name}:[/] {escape(sentence)}", soft_wrap=True)
         raise typer.Exit(1) from error
     except OSError as error:
         console.print(

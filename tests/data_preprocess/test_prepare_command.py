@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from medeyes_verl.cli.app import app
 from medeyes_verl.cli.prepare import READERS
+from medeyes_verl.data.readers.path_vqa import app as path_vqa
 
 SCRIPTS = Path(__file__).parents[2] / "data_preprocess"
 WIDE = {"COLUMNS": "200"}
@@ -62,3 +64,14 @@ def test_a_script_runs_by_itself(tmp_path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS.parent)
     assert done.returncode == 1, done.stderr
     assert "lies inside the source" in done.stdout
+
+
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+    snapshot: Callable[..., Path], encode: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"image": encode(1), "question": "Is it?", "answer": "yes"}
+    source = snapshot(tmp_path / "source", {"train-00000-of-00001": [row] * 3})
+    monkeypatch.setattr("medeyes_verl.extras.find_spec", lambda module: None)
+    result = CliRunner().invoke(path_vqa, ["--source", str(source), "--output", str(tmp_path / "o"), "--engine", "ray"])
+    assert result.exit_code == 1
+    assert "this needs ray, which is not installed: pip install 'medeyes-verl[verl]'" in " ".join(result.output.split())

@@ -1,6 +1,5 @@
 """The built wheel, installed into environments of its own and used outside the checkout."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,19 +12,11 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+from tests.questions import ScriptedEndpoint
+
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 SOURCES = ("medeyes_verl", "hydra_plugins", "pyproject.toml", "setup.py", "README.md", "LICENSE")
-MAKE_DATA = """
-import sys
-from pathlib import Path
-from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
-from medeyes_verl.data.row import write_rows
-folder = Path(sys.argv[1])
-for split, count in (("train", 8), ("val", 6)):
-    rows = (make_phantom_row(PhantomSettings(), split, number, folder) for number in range(count))
-    write_rows(folder / f"{split}.parquet", rows)
-"""
 # this process's settings must not reach the installed package: it has to be found where it was installed
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
@@ -76,7 +67,8 @@ def data(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of tables and experts, made by the installed core."""
     folder = tmp_path_factory.mktemp("work") / "data"
     folder.mkdir()
-    run(folder, core / "python", "-c", MAKE_DATA, folder)
+    sizes = ("--train", "8", "--val", "6", "--test", "0")
+    run(folder, core / "medeyes-verl", "prepare", "phantom", "--output", folder, *sizes)
     train = ("--data", folder / "train.parquet")
     run(folder, core / "medeyes-verl", "experts", "script", *train, "--store", folder / "experts")
     run(folder, core / "medeyes-verl", "experts", "build", "--preset", "tiny", *train, "--store", folder / "sampled")
@@ -122,7 +114,7 @@ def test_experts_can_be_inspected(core: Path, data: Path, tmp_path: Path) -> Non
 
 
 def test_an_endpoint_can_be_evaluated_and_reported(core: Path, data: Path, tmp_path: Path) -> None:
-    served = _scripted_endpoint()(lambda question, turn: "<reasoning>seen</reasoning>\n<answer>ring</answer>")
+    served = ScriptedEndpoint(lambda question, turn: "<reasoning>seen</reasoning>\n<answer>ring</answer>")
     try:
         for name in ("a", "b"):
             run(
@@ -161,15 +153,3 @@ def test_a_run_is_composed_by_stock_main_ppo(wheel: Path, data: Path, tmp_path: 
     assert f"{data}/train.parquet" in job
     plugins = "from importlib.metadata import entry_points as e; print(*{p.value for p in e(group='verl.plugins')})"
     assert run(tmp_path, python, "-c", plugins).split() == ["medeyes_verl.plugin.register"]
-
-
-def _scripted_endpoint() -> type:
-    """The endpoint that the evaluation's own tests use."""
-    path = ROOT / "tests" / "evaluation" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("evaluation_conftest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.ScriptedEndpoint  # type: ignore[no-any-return]
