@@ -25,9 +25,9 @@ if [ $# -gt 0 ]; then
     exec "$PYTHON_BIN" -m pytest "$@"
 fi
 say 'tests that take seconds, side by side'
-"$PYTHON_BIN" -m pytest -n 2 --dist loadfile -m 'not ray and not e2e'
+"$PYTHON_BIN" -m pytest -n 2 --dist loadfile --durations 10 -m 'not ray and not e2e'
 quick=$?
 say 'tests that start Ray, vLLM or whole runs, one after another'
-"$PYTHON_BIN" -m pytest -m 'ray or e2e'
+"$PYTHON_BIN" -m pytest --durations 25 -m 'ray or e2e'
 slow=$?
 [ "$quick" -eq 0 ] && [ "$slow" -eq 0 ] || fail 'tests' 'see above' 'fix them; bash scripts/test.sh PYTEST-ARGUMENTS runs a part'

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, validation_tables
 from medeyes_verl.evaluation.run_folder import policy_and_recipe, recipe_file
 
@@ -82,11 +85,19 @@ def _config_from_hub(named: str) -> Path:
 
 
 def _tables_of_run(run: Path) -> tuple[Path, ...]:
-    """The tables named test beside the run's validation tables, or else those themselves."""
+    """The tables named test beside the run's validation tables, or those themselves where a test table has no rows."""
     config = recipe_file(run)
     validation = validation_tables(config) if config else [run / "data" / "val.parquet"]
     test = [table.with_name("test.parquet") for table in validation]
     for tables in (test, validation):
-        if tables and all(table.is_file() for table in tables):
+        if tables and all(_has_rows(table) for table in tables):
             return tuple(dict.fromkeys(tables))
     return ()
+
+
+def _has_rows(table: Path) -> bool:
+    """Whether the table is there and has rows; a damaged one counts, so that reading it names what is wrong."""
+    try:
+        return table.is_file() and pq.read_metadata(table).num_rows > 0
+    except pa.ArrowInvalid:
+        return True

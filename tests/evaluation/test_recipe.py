@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medeyes_verl.data.row import write_rows
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, recipe_of, validation_tables
 from medeyes_verl.evaluation.sources import find_source
 
@@ -115,7 +116,9 @@ def test_a_run_needs_nothing(tmp_path: Path) -> None:
     source = find_source(str(tmp_path), None, (), None, None)
     assert source.tables == (tmp_path / "data" / "val.parquet",)
     assert (source.output, source.recipe.turn_tokens) == (tmp_path / "evaluation", 33)
-    (tmp_path / "data" / "test.parquet").touch()
+    write_rows(tmp_path / "data" / "test.parquet", [])
+    assert find_source(str(tmp_path), None, (), None, None).tables == source.tables, "there is nothing to ask in it"
+    (tmp_path / "data" / "test.parquet").write_bytes(b"damaged: to be named by who reads it")
     assert find_source(str(tmp_path), None, (), None, None).tables == (tmp_path / "data" / "test.parquet",)
 
 

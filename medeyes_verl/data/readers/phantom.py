@@ -2,8 +2,9 @@
 
     medeyes-verl prepare phantom --output data/phantom --train 2000 --val 96 --test 200 --seed 1
 
-writes train.parquet, val.parquet, test.parquet, images/ and phantom.json (what they were made from). Any row can
-be made again from its seed, split and index; a second run with the same settings finds its work done.
+writes train.parquet, val.parquet, test.parquet (none for a split of 0 questions), images/ and phantom.json (what they
+were made from). Any row can be made again from its seed, split and index; a second run with the same settings finds its
+work done.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def main(
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
         for split, size in sizes.items():
             counts[split] = Counter()
+            if not size:  # a table without rows is one that no command can use
+                (output / f"{split}.parquet").unlink(missing_ok=True)
+                continue
             task = partial(make_phantom_row, settings, split, root=output)
             rows = pool.map(task, range(size), chunksize=ROWS_A_TASK)
             shown = track(rows, f"{split:5}", total=size, console=console)
