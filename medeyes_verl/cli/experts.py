@@ -33,9 +33,9 @@ from medeyes_verl.expert.manifest import read_manifest
 from medeyes_verl.expert.navigator import Modes
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.question import Question, read_questions
-from medeyes_verl.expert.sampler import PRESETS
+from medeyes_verl.expert.sampler import sampler_preset
 from medeyes_verl.expert.script_words import ScriptStyle
-from medeyes_verl.expert.scripted import SCRIPT_PRESETS, ScriptSettings, write_scripted_experts
+from medeyes_verl.expert.scripted import ScriptSettings, script_preset, write_scripted_experts
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
@@ -45,6 +45,7 @@ from medeyes_verl.gaze.geometry import Frame
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.report.terminal_image import in_terminal
 from medeyes_verl.report.trajectory_image import image_with_gazes, trajectory_image
+from medeyes_verl.settings.reader import read
 
 experts = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make, inspect, join and check expert trajectories."
@@ -77,7 +78,7 @@ def script(
     ] = ScriptSettings().whole_picture_share,
 ) -> None:
     """Write scripted experts: over marked candidates (phantom), else a sweep. Resumes where it was stopped."""
-    base = SCRIPT_PRESETS[preset]
+    base = script_preset(preset)
     settings = _changed(base, style=style, max_gazes=max_gazes, whole_picture_share=whole_picture_share)
     with clear_errors(console), progress_bar("experts", _rows_in(data)) as advance:
         counts = write_scripted_experts(data, store, n, seed, settings, advance)
@@ -132,7 +133,7 @@ def build_command(
 ) -> None:
     """Sample trajectories with GRN and CVS. Resumes where it was stopped; nothing is asked or written twice."""
     with clear_errors(console):
-        base = PRESETS[preset]
+        base = sampler_preset(preset)
         walk = _changed(
             base.navigator, modes=modes, max_gazes=max_gazes, delta=delta, stop_confidence=stop_confidence,
             scan_gazes=scan_gazes, style=style,
@@ -191,7 +192,7 @@ def inspect(
         _print_trajectory(question, trajectory, walks[number - 1] if walks else None, len(entry.trajectories))
         if png is not None:
             sheet = trajectory_image(
-                question, trajectory, PRESETS[preset].episode, walks[number - 1] if walks else None
+                question, trajectory, sampler_preset(preset).episode, walks[number - 1] if walks else None
             )
             with atomic_path(png) as temporary:
                 sheet.save(temporary, "PNG")
@@ -287,8 +288,8 @@ def _episode_of(policy: Path) -> EpisodeSettings:
     if not isinstance(content, dict):
         raise ValueError(f"{policy}: not a mapping of episode settings")
     try:
-        return EpisodeSettings.from_mapping(content)
-    except (ValueError, TypeError) as error:
+        return read(EpisodeSettings, content)
+    except ValueError as error:
         raise ValueError(f"{policy}: {error}") from error
 
 

@@ -6,14 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.doctor.images import SizeOnlyImage
 from medeyes_verl.doctor.recipe import Plan
 from medeyes_verl.doctor.table import ExpertRow
 from medeyes_verl.evaluation.player import with_system_prompt
-from medeyes_verl.expert.replay import OffPolicySource, choose_off_policy
+from medeyes_verl.expert.replay import choose_off_policy
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.gaze.conversation import Conversation
@@ -68,7 +67,7 @@ async def _play_all(
 ) -> Plays:
     plays = Plays()
     rules = plan.episode.rules if tokens is None else tokens.rules(plan.episode.rules)
-    order = cast(OffPolicySource, plan.rollout.off_policy_source)
+    order = plan.rollout.off_policy_source
     for number, row in enumerate(rows):
         plays.questions += 1
         try:

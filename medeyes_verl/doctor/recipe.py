@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from medeyes_verl.algorithm.settings import DualStreamSettings
+from medeyes_verl.config.settings import RolloutSettings, dual_stream_settings, rollout_settings
 from medeyes_verl.doctor.check import Finding
 from medeyes_verl.evaluation.recipe import CONFIG_FOLDER, Recipe, recipe_of
-from medeyes_verl.plugin.settings import RolloutSettings, rollout_settings
 
 ESTIMATOR = "medeyes_dual_stream"
 
@@ -57,16 +57,13 @@ def plan(recipe: str, data: Path | None, model: str | None, store: Path | None, 
     try:
         with initialize_config_module(config_module="verl.trainer.config", version_base=None):
             config = compose("ppo_trainer", overrides=[*given, *overrides])
-        dual_stream = OmegaConf.select(config, "algorithm.medeyes") or {}
         rollout = rollout_settings(config)
         return Plan(
             name=choice,
             config=config,
             rollout=rollout,
             episode=recipe_of(config, choice),
-            dual_stream=DualStreamSettings.from_mapping(
-                OmegaConf.to_container(dual_stream, resolve=True) if OmegaConf.is_config(dual_stream) else dual_stream
-            ),
+            dual_stream=dual_stream_settings(config.algorithm),
             n_policy=config.actor_rollout_ref.rollout.n - rollout.n_expert,
             normalise_by_std=bool(config.algorithm.get("norm_adv_by_std_in_grpo", True)),
             max_prompt_length=int(config.data.max_prompt_length),

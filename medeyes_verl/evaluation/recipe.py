@@ -1,15 +1,17 @@
-"""What an evaluation takes from a training recipe: the rules of the game, the budgets, the scorer, the way to serve.
+"""What an evaluation takes from a training recipe: episode settings, budgets, the scorer, the way to serve.
 
 A recipe is one of the package's own by name (`cpu_tiny`), or the composed configuration of a run, the
-`.hydra/config.yaml` that Hydra leaves in its folder. Only the keys below are read; veRL itself is not needed.
+`.hydra/config.yaml` that Hydra leaves in its folder. Keys are read by training's own schema, so types, defaults and
+errors are training's; keys that concern training alone are not looked at. veRL itself is not needed.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -17,32 +19,39 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import medeyes_verl
+from medeyes_verl.config.settings import DATA, ROLLOUT, DataSettings, RolloutSettings, reward_settings
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.policies.server import Serving
 from medeyes_verl.reward.compose import RewardSettings
+from medeyes_verl.settings.reader import Between, SettingError, read, read_value
+from medeyes_verl.settings.sources import plain
 
-ROLLOUT = "actor_rollout_ref.rollout"
+VERL_ROLLOUT = "actor_rollout_ref.rollout"
+PLAYED = ("episode", "turn_tokens", "system_prompt")
+"""Keys of RolloutSettings that an evaluation takes."""
 CONFIG_FOLDER = Path(medeyes_verl.__file__).parent / "config"
+RESPONSE_LENGTH = 512
+"""veRL's own default of `data.max_response_length`."""
 TINY_VOCABULARY = 8192
 """A vocabulary below this is a policy of this project's own making; published models have 20 times as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The game as one recipe plays it."""
+    """An episode as one recipe has it."""
 
     name: str
     """Its name, or the file it was read from."""
     rules: EpisodeSettings
     """`rollout.custom.medeyes.episode`."""
     system_prompt: bool = True
-    """`rollout.custom.medeyes.system_prompt`: the rules in words come before the question."""
+    """`rollout.custom.medeyes.system_prompt`: the episode is explained before the question."""
     turn_tokens: int = 256
     """`rollout.custom.medeyes.turn_tokens`: most tokens of one turn."""
-    response_length: int = 512
+    response_length: int = RESPONSE_LENGTH
     """`data.max_response_length`: most tokens of all turns and observations."""
     image_root: Path | None = None
-    """`data.medeyes.image_root`: where relative picture paths begin."""
+    """`data.medeyes.image_root`: where relative image paths begin."""
     reward: RewardSettings = field(default_factory=RewardSettings)
     """`reward.medeyes`."""
     serving: Serving = field(default_factory=Serving)
@@ -54,34 +63,30 @@ def read_recipe(name_or_file: str | Path) -> Recipe:
     config = _from_file(Path(name)) if name.endswith((".yaml", ".yml")) else _by_name(name)
     try:
         return recipe_of(config, name)
-    except (OmegaConfBaseException, TypeError) as error:
-        raise ValueError(f"recipe {name}: {str(error).splitlines()[0]}") from error
+    except SettingError as error:
+        raise SettingError(error.key, error.value, error.reason, f"recipe {name}") from error
 
 
 def recipe_of(config: DictConfig, name: str) -> Recipe:
-    """What an evaluation needs of a whole configuration; absent keys keep the defaults above."""
-    game: dict[str, Any] = {
-        "rules": EpisodeSettings.from_mapping(_get(config, f"{ROLLOUT}.custom.medeyes.episode", {}))
-    }
-    for key, where in (
-        ("system_prompt", f"{ROLLOUT}.custom.medeyes.system_prompt"),
-        ("turn_tokens", f"{ROLLOUT}.custom.medeyes.turn_tokens"),
-        ("response_length", "data.max_response_length"),
-        ("image_root", "data.medeyes.image_root"),
-    ):
-        if (value := _get(config, where)) is not None:
-            game[key] = Path(value) if key == "image_root" else value
-    serving = {
-        key: value
-        for key in ("max_model_len", "dtype", "enforce_eager", "tensor_model_parallel_size")
-        if (value := _get(config, f"{ROLLOUT}.{key}")) is not None
-    }
-    cache = _get(config, f"{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes")
+    """What an evaluation needs of a whole configuration; absent keys keep their defaults. Raises SettingError."""
+    played = read(RolloutSettings, _given(config, ROLLOUT, PLAYED), ROLLOUT)
+    data = read(DataSettings, _given(config, DATA, ("image_root",)), DATA)
+    # of veRL's own keys, null means its default
+    served = ("max_model_len", "dtype", "enforce_eager", "tensor_model_parallel_size")
+    serving = {key: value for key, value in _given(config, VERL_ROLLOUT, served).items() if value is not None}
+    serving["kv_cache_memory_bytes"] = _get(config, f"{VERL_ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes")
+    length = _get(config, "data.max_response_length")
     return Recipe(
         name=name,
-        reward=RewardSettings.from_mapping(_get(config, "reward.medeyes", {})),
-        serving=Serving(**serving, kv_cache_memory_bytes=cache),
-        **game,
+        rules=played.episode,
+        system_prompt=played.system_prompt,
+        turn_tokens=played.turn_tokens,
+        response_length=RESPONSE_LENGTH
+        if length is None
+        else read_value(Annotated[int, Between(1)], length, "data.max_response_length"),
+        image_root=None if data.image_root is None else Path(data.image_root),
+        reward=reward_settings(config),
+        serving=read(Serving, serving, VERL_ROLLOUT),
     )
 
 
@@ -128,6 +133,17 @@ def _from_file(path: Path) -> DictConfig:
     return config
 
 
+def _given(config: DictConfig, where: str, keys: Sequence[str]) -> Any:
+    """Those of the keys of a section that a configuration has."""
+    section = OmegaConf.select(config, where)
+    if not OmegaConf.is_dict(section):
+        return {} if section is None else section  # which is no mapping: `read` names it
+    return {key: _get(config, f"{where}.{key}") for key in keys if key in section}
+
+
 def _get(config: DictConfig, where: str, default: Any = None) -> Any:
-    value = OmegaConf.select(config, where, default=default)
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    try:
+        value = OmegaConf.select(config, where, default=default, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise SettingError(where, None, str(error).splitlines()[0]) from error
+    return plain(value, where)

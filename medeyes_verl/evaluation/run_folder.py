@@ -12,6 +12,7 @@ from medeyes_verl.evaluation.export import exported_policy
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, validation_tables
 from medeyes_verl.evaluation.run import EPISODES, SETTINGS
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.settings.reader import read
 
 TINY_POLICY = "tiny_policy"
 """The policy that quickstart trains from, in the run's folder."""
@@ -43,7 +44,8 @@ def run_rules(folder: Path) -> EpisodeSettings | None:
     settings = folder / SETTINGS
     if not settings.is_file():
         return None
-    return EpisodeSettings.from_mapping(json.loads(settings.read_text(encoding="utf-8"))["recipe"]["rules"])
+    stored = json.loads(settings.read_text(encoding="utf-8"))["recipe"]["rules"]
+    return read(EpisodeSettings, stored, "recipe.rules", origin=str(settings))
 
 
 def policy_and_recipe(path: Path) -> tuple[Path, Recipe]:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Literal
 
 from medeyes_verl.gaze.geometry import Box, Size
+
+PresetName = Literal["paper", "tiny"]
+"""Experts for a real model, or for the tiny policy: `sampler_preset`, `script_preset`."""
 
 
 @dataclass(frozen=True, slots=True)

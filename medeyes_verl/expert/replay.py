@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from medeyes_verl.data.atomic import atomic_path
 from medeyes_verl.expert.segment import Entry, Segment, StoreError, encode, write_segment
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.trace import EpisodeTrace
+from medeyes_verl.settings.reader import Between, SettingError, check
 
 Order = Literal["recency", "reward"]
 OffPolicySource = Literal["experts", "replay", "mixed"]
@@ -27,9 +28,9 @@ SOURCE = "replay"
 class ReplaySettings:
     """How much is kept, and what is taken first."""
 
-    per_question: int = 8
+    per_question: Annotated[int, Between(1)] = 8
     """Trajectories kept of one question."""
-    capacity: int = 100_000
+    capacity: Annotated[int, Between(1)] = 100_000
     """Trajectories kept in all; beyond that the question that was not added to for longest goes."""
     order: Order = "recency"
     """What a question keeps and gives first: its newest, or its best rewarded (the newer of equal ones)."""
@@ -37,8 +38,9 @@ class ReplaySettings:
     """Only trajectories with more reward than this are taken."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.per_question <= self.capacity:
-            raise ValueError(f"replay: 1 <= per_question <= capacity is needed, not {self}")
+        check(self)
+        if self.per_question > self.capacity:
+            raise SettingError("per_question", str(self.per_question), f"use at most capacity={self.capacity}")
 
 
 @dataclass(frozen=True, slots=True)

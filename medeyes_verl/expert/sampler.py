@@ -13,52 +13,59 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Annotated, Any
 
-from medeyes_verl.expert.framing import GRID_FRAMING
+from medeyes_verl.expert.framing import GRID_FRAMING, PresetName
 from medeyes_verl.expert.navigator import NavigatorSettings, Walk, answered, walk
 from medeyes_verl.expert.oracles.protocol import Answer, Oracle
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.expert.wording import cleaned, conclusion_words
-from medeyes_verl.gaze.crop import PixelBounds, fitted_size
+from medeyes_verl.gaze.crop import fitted_size
 from medeyes_verl.gaze.geometry import Size, to_model
 from medeyes_verl.gaze.limits import GazeLimits
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tiny_episode import tiny_episode
+from medeyes_verl.settings.reader import Between, SettingError, check
 
 Judge = Callable[[Question, str], bool]
-"""Whether an answer to a question is right."""
+"""Whether an answer to a question is correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
     """How many walks, and how they are drawn. Defaults are the paper's."""
 
-    n: int = 6
+    n: Annotated[int, Between(1)] = 6
     """N_expert: trajectories a question."""
-    nucleus: float = 0.9
+    nucleus: Annotated[float, Between(0, 1)] = 0.9
     """p₀. Ablation without CVS: `greedy`."""
-    temperature: float = 1.0
-    """Of the softmax over confidences."""
+    temperature: Annotated[float, Between(0.001)] = 1.0
+    """Of the softmax over confidences: small where they lie close together."""
     greedy: bool = False
     """Ablation without CVS: always the most confident region, so that one trajectory is all there is."""
-    draws_a_trajectory: int = 4
+    draws_a_trajectory: Annotated[int, Between(1)] = 4
     """Walks allowed for each trajectory wanted, before the rest is counted as a shortfall."""
     navigator: NavigatorSettings = field(default_factory=NavigatorSettings)
     episode: EpisodeSettings = field(default_factory=EpisodeSettings)
-    """The rules of the policy that will replay the trajectories: what its grammar or limits refuse is redrawn."""
+    """Episode settings of the policy that will replay the trajectories: what it would refuse is drawn again."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        walked, played = self.navigator.max_gazes, self.episode.max_gazes
+        if walked > played:
+            raise SettingError("navigator.max_gazes", str(walked), f"use at most episode.max_gazes={played}")
 
 
-_TINY_BOUNDS = PixelBounds(56 * 56, 112 * 112)
-PRESETS = {
-    "paper": SamplerSettings(),
-    "tiny": SamplerSettings(
-        navigator=NavigatorSettings(max_gazes=3, scan_gazes=False, style="terse", framing=GRID_FRAMING),
-        episode=EpisodeSettings(max_gazes=3, view=_TINY_BOUNDS, crop=_TINY_BOUNDS),
-    ),
-}
-""" "paper": the paper's figures. "tiny": what a policy of a few million parameters can learn (recipe `tiny`)."""
+@cache
+def sampler_preset(name: PresetName) -> SamplerSettings:
+    """Settings by name. `paper`: the paper's; `tiny`: what a policy of a few million parameters can learn."""
+    if name == "paper":
+        return SamplerSettings()
+    episode = tiny_episode()
+    navigator = NavigatorSettings(max_gazes=episode.max_gazes, scan_gazes=False, style="terse", framing=GRID_FRAMING)
+    return SamplerSettings(navigator=navigator, episode=episode)
 
 
 @dataclass(frozen=True, slots=True)

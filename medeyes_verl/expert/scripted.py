@@ -18,16 +18,18 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from medeyes_verl.expert.framing import GRID_FRAMING, Framing
+from medeyes_verl.expert.framing import GRID_FRAMING, Framing, PresetName
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.script_words import ScriptStyle, Sentences, Terse, Words, readable
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 
 DRAWS_A_TRAJECTORY = 8
 """Draws allowed for each trajectory wanted, before the remaining duplicates are counted as a shortfall."""
@@ -59,11 +61,12 @@ class ScriptSettings:
             raise ValueError(f"max_gazes must be at least 1, not {self.max_gazes}")
 
 
-SCRIPT_PRESETS = {
-    "paper": ScriptSettings(),
-    "tiny": ScriptSettings(style="terse", framing=GRID_FRAMING, max_gazes=3),
-}
-""" "paper": for a real model. "tiny": boxes and words that a policy of a few million parameters can learn."""
+@cache
+def script_preset(name: PresetName) -> ScriptSettings:
+    """Settings by name. `paper`: for a real model; `tiny`: what a policy of a few million parameters can learn."""
+    if name == "paper":
+        return ScriptSettings()
+    return ScriptSettings(style="terse", framing=GRID_FRAMING, max_gazes=tiny_episode().max_gazes)
 
 
 def scripted_trajectory(question: Question, settings: ScriptSettings, rng: random.Random) -> Trajectory:

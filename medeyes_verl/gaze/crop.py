@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from os import PathLike
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.settings.reader import Between, SettingError, check
 
 MAX_ASPECT_RATIO = 200
 """Qwen's image processors refuse a picture longer than this many times its width."""
@@ -23,18 +25,19 @@ MAX_PICTURE_PIXELS = 64_000_000
 
 @dataclass(frozen=True, slots=True)
 class PixelBounds:
-    """How large a picture may be for the model."""
+    """How large an image may be for the model."""
 
-    min_pixels: int = 56 * 56
-    """Fewest pixels; a smaller picture is enlarged."""
-    max_pixels: int = 336 * 336
-    """Most pixels; a larger picture is shrunk."""
-    multiple: int = 28
+    min_pixels: Annotated[int, Between(1)] = 56 * 56
+    """Fewest pixels; a smaller image is enlarged."""
+    max_pixels: Annotated[int, Between(1)] = 336 * 336
+    """Most pixels; a larger image is shrunk."""
+    multiple: Annotated[int, Between(1)] = 28
     """Sides are multiples of this: patch size × merge size, 28 for Qwen2.5-VL, 32 for Qwen3-VL."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.min_pixels <= self.max_pixels and self.multiple > 0):
-            raise ValueError(f"{self}: 0 < min_pixels <= max_pixels and multiple > 0 are needed")
+        check(self)
+        if self.min_pixels > self.max_pixels:
+            raise SettingError("min_pixels", str(self.min_pixels), f"use at most max_pixels={self.max_pixels}")
 
 
 def fitted_size(size: Size, bounds: PixelBounds) -> Size:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
+from medeyes_verl.config.settings import ROLLOUT, RolloutSettings, rollout_settings
 from medeyes_verl.data.completion import own_name
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
 from medeyes_verl.gaze.conversation import Conversation
@@ -30,7 +31,6 @@ from medeyes_verl.gaze.prompt import system_prompt
 from medeyes_verl.gaze.rollout import Completion, rollout
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.off_policy import OffPolicySource
-from medeyes_verl.plugin.settings import ROLLOUT, RolloutSettings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, OUR_MODES, StreamsUnknownError, knows_streams
 from medeyes_verl.policies.stored import StoredPolicy
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+from medeyes_verl.config.settings import data_settings
 from medeyes_verl.data.completion import UNKNOWN_SOURCE, complete, names_are_unique, own_name, table_problems
-from medeyes_verl.plugin.settings import data_settings
 
 REFUSED = "{problems}\nCorrect or remove these rows; docs/own_runs.md says what a table needs."
 

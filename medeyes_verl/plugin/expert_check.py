@@ -7,7 +7,7 @@ and is GRPO on fewer rollouts; nothing else would say so before the curves do.
 from collections.abc import Mapping
 
 from medeyes_verl.algorithm.settings import DualStreamSettings, OffPolicyBaseline
-from medeyes_verl.plugin.settings import ROLLOUT, RolloutSettings
+from medeyes_verl.config.settings import ROLLOUT, RolloutSettings
 
 ZERO_ADVANTAGE_LIMIT = 0.5
 """Above this share of expert groups without any advantage the warning is printed."""

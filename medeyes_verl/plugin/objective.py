@@ -20,7 +20,7 @@ from verl.trainer.ppo.core_algos import agg_loss, register_adv_est, register_pol
 from medeyes_verl.algorithm.advantage import dual_stream_advantage
 from medeyes_verl.algorithm.policy_loss import dual_stream_terms
 from medeyes_verl.algorithm.settings import DualStreamSettings
-from medeyes_verl.plugin.objective_settings import dual_stream_settings
+from medeyes_verl.config.settings import dual_stream_settings
 from medeyes_verl.plugin.streams import OUR_MODES, StreamsUnknownError, split_labels
 
 NUMERATOR, DENOMINATOR = ":numerator", ":denominator"

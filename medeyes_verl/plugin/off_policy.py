@@ -7,22 +7,21 @@ question and an oracle is at hand, trajectories made on the spot within a time l
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from medeyes_verl.config.settings import LiveSettings, RolloutSettings
 from medeyes_verl.expert.live import LiveExperts
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
 from medeyes_verl.expert.oracles.protocol import Oracle
 from medeyes_verl.expert.question import Question
-from medeyes_verl.expert.replay import OffPolicySource as Order
 from medeyes_verl.expert.replay import choose_off_policy
-from medeyes_verl.expert.sampler import PRESETS, Sampled, sample
+from medeyes_verl.expert.sampler import Sampled, sample, sampler_preset
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.gaze.episode import EpisodeSettings
 from medeyes_verl.plugin.replay_actor import find_replay
-from medeyes_verl.plugin.settings import LiveSettings, RolloutSettings
 from medeyes_verl.reward.answer import is_correct
 
 
@@ -36,7 +35,7 @@ class OffPolicySource:
         if settings.live.oracle is not None:
             make = _maker(settings.live, rules, settings.n_expert)
             self._live = LiveExperts(make, Path(str(settings.experts)), settings.live.time_limit)
-        self._order = cast(Order, settings.off_policy_source)
+        self._order = settings.off_policy_source
         experts = settings.experts if self._order != "replay" else None
         self._store = TrajectoryStore(experts) if experts is not None else None
         self._replay = find_replay() if self._order != "experts" else None
@@ -72,7 +71,7 @@ def _maker(live: LiveSettings, rules: EpisodeSettings, n: int) -> Any:
         oracle = EndpointOracle(EndpointSettings(http, live.model, rules.frame, rules.view))
     else:
         oracle = AnnotationOracle(rules.view, rules.crop)
-    preset = PRESETS[live.preset]
+    preset = sampler_preset(live.preset)
     navigator = replace(preset.navigator, max_gazes=min(preset.navigator.max_gazes, rules.max_gazes))
     settings = replace(preset, n=n, navigator=navigator, episode=rules)
 

@@ -5,19 +5,26 @@ installs), by our trainer when it is made (a run without a recipe), and by ``med
 be ignored is a problem like one that would fail.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from medeyes_verl.config.settings import (
+    ROLLOUT,
+    RolloutSettings,
+    data_settings,
+    dual_stream_settings,
+    reward_settings,
+    rollout_settings,
+)
 from medeyes_verl.plugin.machine import machine_problems
-from medeyes_verl.plugin.objective_settings import dual_stream_settings
 from medeyes_verl.plugin.preflight_inputs import input_problems, reward_function_problems
 from medeyes_verl.plugin.problem import Problem, value_of
-from medeyes_verl.plugin.settings import ROLLOUT, RolloutSettings, data_settings, reward_settings, rollout_settings
 from medeyes_verl.plugin.streams import OUR_MODES, TRAINER_MODES, knows_streams
+from medeyes_verl.settings.reader import SettingError
 
 OURS = "medeyes_dual_stream"
 ESTIMATOR, LOSS = "algorithm.adv_estimator", "actor_rollout_ref.actor.policy_loss.loss_mode"
@@ -99,16 +106,17 @@ def _settings(config: DictConfig) -> RolloutSettings | list[Problem]:
     """Our typed settings, or why they cannot be read."""
     problems = []
     found = None
-    for key, read in (
-        (ROLLOUT, rollout_settings),
-        ("algorithm.medeyes", lambda whole: dual_stream_settings(whole.algorithm)),
-        ("reward.medeyes", reward_settings),
-        ("data.medeyes", lambda whole: data_settings(whole.data)),
-    ):
+    readers: tuple[Callable[[DictConfig], object], ...] = (
+        rollout_settings,
+        lambda whole: dual_stream_settings(whole.algorithm),
+        reward_settings,
+        lambda whole: data_settings(whole.data),
+    )
+    for read in readers:
         try:
             read_settings = read(config)
-        except (ValueError, TypeError, OmegaConfBaseException) as error:
-            problems.append(Problem(key, None, str(error).splitlines()[0], "correct or remove the setting"))
+        except SettingError as error:
+            problems.append(Problem(error.key, error.value, error.reason, "correct or remove the setting"))
         else:
             found = read_settings if isinstance(read_settings, RolloutSettings) else found
     if problems or found is None:

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
+from medeyes_verl.config.settings import ROLLOUT, RolloutSettings
 from medeyes_verl.data.completion import table_problems
 from medeyes_verl.expert.store import StoreError, TrajectoryStore
 from medeyes_verl.plugin.problem import Problem, value_of
-from medeyes_verl.plugin.settings import ROLLOUT, RolloutSettings
 
 OUR_DATASET = "MedEyesDataset"
 PREPARE = "prepare the table (docs/data.md), or name the one you have"

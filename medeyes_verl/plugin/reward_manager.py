@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from medeyes_verl.config.settings import reward_settings
 from medeyes_verl.data.completion import RowRefusedError, complete, own_name
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.plugin.custom_reward import custom_reward, last_row
 from medeyes_verl.plugin.reward_errors import COUNT, LONGEST_TEXT, TEXT
-from medeyes_verl.plugin.settings import reward_settings
 from medeyes_verl.reward.compose import RewardParts, reward
 
 logger = logging.getLogger(__name__)

@@ -31,16 +31,15 @@ from verl.trainer.ppo.v1 import (
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 
+from medeyes_verl.config.settings import dual_stream_settings, rollout_settings
 from medeyes_verl.plugin.expert_check import first_step_warning
 from medeyes_verl.plugin.inventory import require_everything
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
 from medeyes_verl.plugin.objective import dual_stream_ppo_loss
-from medeyes_verl.plugin.objective_settings import dual_stream_settings
 from medeyes_verl.plugin.preflight import objective_problems, preflight, refuse_problems
 from medeyes_verl.plugin.replay_actor import make_replay, successes
 from medeyes_verl.plugin.reward_errors import RewardErrors
 from medeyes_verl.plugin.run_files import keep_run_files
-from medeyes_verl.plugin.settings import replay_settings, rollout_settings
 from medeyes_verl.plugin.streams import EXPERT, MODE_MARK, ON_POLICY, labelled, stream_of
 from medeyes_verl.plugin.validation_figures import kept_rows, output_of, record_validation
 
@@ -67,7 +66,7 @@ class DualStreamMixin(_Base):
         self.rollout = rollout_settings(config)
         self.dual_stream = dual_stream_settings(config.algorithm)
         replays = self.rollout.off_policy_source != "experts"
-        self.replay = make_replay(replay_settings(self.rollout)) if replays else None
+        self.replay = make_replay(self.rollout.replay) if replays else None
         self.reward_errors = RewardErrors()
         self.first_step_checked = False
         with open_dict(config):  # veRL compares the mode by name and knows only its own (trainer_base.py:129,153,…)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from medeyes_verl.config.settings import rollout_settings
 from medeyes_verl.data.completion import UNKNOWN_SOURCE, complete
 from medeyes_verl.data.image_store import ImageStore
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
@@ -27,7 +28,6 @@ from medeyes_verl.gaze.crop import usable_image
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.metrics import trace_of
-from medeyes_verl.plugin.settings import rollout_settings
 from medeyes_verl.report.episode_image import episode_array
 
 logger = logging.getLogger(__name__)

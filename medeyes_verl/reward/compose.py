@@ -6,54 +6,41 @@ A reward function of the user's is one more part, added by who calls it (`Reward
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.reward.answer import is_correct, token_f1
 from medeyes_verl.reward.diversity import r_div
 from medeyes_verl.reward.structure import r_grammar
+from medeyes_verl.settings.reader import Between, check
+
+Weight = Annotated[float, Between(0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardSettings:
     """The weights of the parts, the paper's by default."""
 
-    accuracy_weight: float = 0.7
+    accuracy_weight: Weight = 0.7
     """Weight of r_acc."""
-    grammar_weight: float = 0.2
+    grammar_weight: Weight = 0.2
     """Weight of r_grammar."""
-    diversity_weight: float = 0.1
+    diversity_weight: Weight = 0.1
     """Weight of r_div."""
-    custom_weight: float = 1.0
+    custom_weight: Weight = 1.0
     """Weight of r_custom, what the user's own reward function returns; no part of R(τ) where there is none."""
     open_metric: Literal["exact", "token_f1"] = "exact"
-    """r_acc of an open question: right or wrong (the paper), or the token F1."""
+    """r_acc of an open question: correct or incorrect (the paper), or the token F1."""
 
     def __post_init__(self) -> None:
-        for name in ("accuracy_weight", "grammar_weight", "diversity_weight", "custom_weight"):
-            weight = getattr(self, name)
-            number = isinstance(weight, int | float) and not isinstance(weight, bool)
-            if not number or not math.isfinite(weight) or weight < 0:
-                raise ValueError(f"{name} must be a finite number from 0 upwards, not {weight!r}")
-        if self.open_metric not in ("exact", "token_f1"):
-            raise ValueError(f"open_metric {self.open_metric!r} is unknown: use exact or token_f1")
+        check(self)
 
     @property
     def needs_trace(self) -> bool:
         """Whether a part that reads the episode's record has a weight."""
         return bool(self.accuracy_weight or self.grammar_weight or self.diversity_weight)
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> RewardSettings:
-        """Settings from a recipe's plain mapping. Raises ValueError naming an unknown key or a senseless value."""
-        known = [entry.name for entry in fields(cls)]
-        for key in mapping:
-            if key not in known:
-                raise ValueError(f"unknown reward setting {key}: known are {', '.join(known)}")
-        return cls(**mapping)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ from transformers import (
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
 from medeyes_verl.gaze.crop import PixelBounds
-from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 from medeyes_verl.tiny.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, IMAGE, VIDEO, VISION_END, VISION_START
 
-TINY_BOUNDS: Final = PixelBounds(56 * 56, 112 * 112)
-"""A picture is 4 to 16 merged visual tokens."""
-TINY_EPISODE: Final = EpisodeSettings(max_gazes=3, view=TINY_BOUNDS, crop=TINY_BOUNDS)
+TINY_EPISODE: Final = tiny_episode()
 """The episode the tiny policy is warmed up for."""
+TINY_BOUNDS: Final = TINY_EPISODE.view
+"""An image is 4 to 16 merged visual tokens."""
 
 IMAGE_MEAN: Final = 0.4
 IMAGE_STD: Final = 0.2

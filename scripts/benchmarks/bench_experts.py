@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import httpx
 import typer
@@ -26,12 +26,13 @@ from PIL import Image
 
 from medeyes_verl.data.row import Region
 from medeyes_verl.expert.build import build
+from medeyes_verl.expert.framing import PresetName
 from medeyes_verl.expert.manifest import new_segment, read_manifest, write_manifest
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
 from medeyes_verl.expert.question import Question
-from medeyes_verl.expert.sampler import PRESETS, sample
+from medeyes_verl.expert.sampler import sample, sampler_preset
 from medeyes_verl.expert.segment import as_row, encode
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
@@ -52,7 +53,8 @@ def sampler(questions: Annotated[int, typer.Option(help="how many, for each pres
         picture = Path(folder) / "p.png"
         picture.touch()
         asked = list(_questions(questions, str(picture), Size(448, 448)))
-        for name, settings in PRESETS.items():
+        for name in get_args(PresetName):
+            settings = sampler_preset(name)
             oracle = AnnotationOracle(settings.episode.view, settings.episode.crop)
             start = time.process_time()
             with StoreWriter(Path(folder) / name) as writer:
@@ -210,7 +212,7 @@ async def _our_load(url: str, slots: int, seconds: float, side: int, folder: Pat
             yield Question(f"q{number}", f"{number}?", "open", "ring", (), (picture,), (Size(1024, 1024),))
 
     with tempfile.TemporaryDirectory() as store, StoreWriter(Path(store) / "s") as writer:
-        one_walk = replace(PRESETS["paper"], n=1)
+        one_walk = replace(sampler_preset("paper"), n=1)
         running = asyncio.create_task(
             build(until_stopped(), lambda each: sample(each, oracle, one_walk, 0, _is_right), writer, 4 * slots)
         )

@@ -27,9 +27,9 @@ def test_a_row_is_a_valid_run(row: Row, tmp_path: Path) -> None:
     hydra = pytest.importorskip("hydra")
     from omegaconf import OmegaConf
 
+    from medeyes_verl.config.settings import rollout_settings
     from medeyes_verl.plugin.objective import dual_stream_settings
     from medeyes_verl.plugin.reward_manager import reward_settings
-    from medeyes_verl.plugin.settings import rollout_settings
 
     plan = Plan(data=tmp_path, output=tmp_path, results=tmp_path, steps=30)
     for last_step, overrides in row.phases(plan.steps):

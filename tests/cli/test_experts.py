@@ -19,7 +19,7 @@ from medeyes_verl.data.row import Region, Row, write_rows
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.question import read_questions
-from medeyes_verl.expert.sampler import PRESETS, Sampled
+from medeyes_verl.expert.sampler import Sampled, sampler_preset
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.report.annotated_image import gaze_colour
@@ -201,8 +201,8 @@ def test_ablations_and_the_policys_rules_are_taken_from_the_command_line(tmp_pat
 def test_shards_sampled_by_an_actor_are_what_a_local_build_makes(tmp_path: Path) -> None:
     data = phantom_file(tmp_path)
     invoke("build", "--data", data, "--store", tmp_path / "s", "--preset", "tiny")
-    episode = PRESETS["tiny"].episode
-    plan = Plan(partial(AnnotationOracle, episode.view, episode.crop), PRESETS["tiny"], 0, 4)
+    episode = sampler_preset("tiny").episode
+    plan = Plan(partial(AnnotationOracle, episode.view, episode.crop), sampler_preset("tiny"), 0, 4)
     sampler = ShardSampler(pickle.loads(pickle.dumps(plan)))
     outcomes = dict(asyncio.run(sampler(list(read_questions(data)))))
     store = TrajectoryStore(tmp_path / "s")

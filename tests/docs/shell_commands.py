@@ -56,9 +56,9 @@ def check_run(overrides: list[str]) -> DictConfig:
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
+    from medeyes_verl.config.settings import rollout_settings
     from medeyes_verl.plugin.objective import dual_stream_settings
     from medeyes_verl.plugin.reward_manager import reward_settings
-    from medeyes_verl.plugin.settings import rollout_settings
 
     told = [re.sub(r"\b(RECIPE|NAME)\b", lambda word: PLACEHOLDERS[word[1]], each) for each in overrides]
     try:

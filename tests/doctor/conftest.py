@@ -11,7 +11,7 @@ import pytest
 from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
 from medeyes_verl.data.row import write_rows
 from medeyes_verl.doctor.check import Finding
-from medeyes_verl.expert.scripted import SCRIPT_PRESETS, write_scripted_experts
+from medeyes_verl.expert.scripted import script_preset, write_scripted_experts
 
 Rows = list[dict[str, Any]]
 
@@ -22,7 +22,7 @@ def prepared(tmp_path: Path) -> Path:
     path = tmp_path / "train.parquet"
     write_rows(tmp_path / "val.parquet", [make_phantom_row(PhantomSettings(), "val", 0, tmp_path)])
     write_rows(path, (make_phantom_row(PhantomSettings(), "train", i, tmp_path) for i in range(4)))
-    write_scripted_experts(path, tmp_path / "experts", n=2, settings=SCRIPT_PRESETS["tiny"])
+    write_scripted_experts(path, tmp_path / "experts", n=2, settings=script_preset("tiny"))
     return path
 
 

@@ -12,7 +12,7 @@ from medeyes_verl.doctor.check import Finding
 from medeyes_verl.doctor.images import SizeOnlyImage
 from medeyes_verl.doctor.inputs import recipe_alone, table_under_recipe
 from medeyes_verl.expert.question import read_questions
-from medeyes_verl.expert.scripted import SCRIPT_PRESETS, scripted_trajectories, write_scripted_experts
+from medeyes_verl.expert.scripted import script_preset, scripted_trajectories, write_scripted_experts
 from medeyes_verl.expert.store import StoreWriter
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.crop import PixelBounds, crop_of, view_of
@@ -83,7 +83,7 @@ def test_experts_that_differ_in_reward_pass_under_the_papers_rule(prepared: Path
 def test_experts_without_a_correct_answer_do_not_pass_for_want_of_a_baseline(prepared: Path, failed: Failed) -> None:
     with StoreWriter(prepared.parent / "wrong") as writer:
         for question in read_questions(prepared):
-            made = scripted_trajectories(question, 2, SCRIPT_PRESETS["tiny"], 0)
+            made = scripted_trajectories(question, 2, script_preset("tiny"), 0)
             writer.add(question.expert_id, [replace(each, answer="nothing", steps=()) for each in made])
     found = failed(check(prepared, "cpu_tiny,recommended", store=prepared.parent / "wrong"))
     assert [each.subject.split(": ")[1] for each in found] == [
@@ -115,7 +115,7 @@ def test_a_store_with_too_few_or_damaged_entries_is_found(prepared: Path, failed
     store = prepared.parent / "few"
     with StoreWriter(store) as writer:
         for number, question in enumerate(read_questions(prepared)):
-            made = scripted_trajectories(question, 1, SCRIPT_PRESETS["tiny"], 0)
+            made = scripted_trajectories(question, 1, script_preset("tiny"), 0)
             far = [replace(made[0], steps=(ExpertStep("scan", Box(0, 0, 112, 112), image=2),))]
             writer.add(question.expert_id, [] if number else far)
     found = failed(check(prepared, "cpu_tiny", store=store))

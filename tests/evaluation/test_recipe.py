@@ -55,7 +55,7 @@ def test_what_a_recipe_leaves_out_is_as_in_the_plugin() -> None:
     pytest.importorskip("verl")
     from omegaconf import OmegaConf
 
-    from medeyes_verl.plugin.settings import RolloutSettings
+    from medeyes_verl.config.settings import RolloutSettings
 
     bare = recipe_of(OmegaConf.create({"actor_rollout_ref": {"rollout": {}}}), "bare")
     for entry in fields(RolloutSettings):
@@ -70,8 +70,8 @@ def test_what_a_recipe_leaves_out_is_as_in_the_plugin() -> None:
         ("[1, 2]", "no composed configuration"),
         ("defaults: [base]\nactor_rollout_ref: {}", "no composed configuration"),
         ("a: {b: 1", "not readable"),
-        (COMPOSED.replace("max_gazes", "max_gaze"), "unknown episode setting max_gaze"),
-        (COMPOSED.replace("token_f1", "f1"), "open_metric 'f1'"),
+        (COMPOSED.replace("max_gazes", "max_gaze"), "episode.max_gaze=2: there is no such key; did you mean max_gazes"),
+        (COMPOSED.replace("token_f1", "f1"), "reward.medeyes.open_metric='f1': use one of exact"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, content: str | None, complaint: str) -> None:

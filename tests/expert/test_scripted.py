@@ -17,8 +17,8 @@ from medeyes_verl.expert.framing import GRID_FRAMING
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.script_words import MISSED, QUESTION_CHARACTERS, readable
 from medeyes_verl.expert.scripted import (
-    SCRIPT_PRESETS,
     ScriptSettings,
+    script_preset,
     scripted_trajectories,
     scripted_trajectory,
     write_scripted_experts,
@@ -34,8 +34,8 @@ from medeyes_verl.reward.diversity import r_div
 LESION = Region(Box(200, 100, 264, 164), "ring", target=True)
 SQUARE = Size(448, 448)
 DECOYS = (Region(Box(20, 20, 80, 80), "decoy"), Region(Box(350, 380, 420, 440), "decoy"))
-SETTINGS = SCRIPT_PRESETS["tiny"]
-PAPER = SCRIPT_PRESETS["paper"]
+SETTINGS = script_preset("tiny")
+PAPER = script_preset("paper")
 RIGID = replace(GRID_FRAMING, jitter=0)
 
 

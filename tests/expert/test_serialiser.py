@@ -11,7 +11,7 @@ from PIL import Image
 from medeyes_verl.data.row import Region
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.question import Question
-from medeyes_verl.expert.sampler import PRESETS, sample
+from medeyes_verl.expert.sampler import sample, sampler_preset
 from medeyes_verl.expert.trajectory import turn_texts
 from medeyes_verl.gaze.episode import Episode
 from medeyes_verl.gaze.geometry import Box, Size
@@ -30,7 +30,7 @@ SIZE = Size(900, 700)
 def test_a_replayed_trajectory_is_well_formed_and_looks_where_the_expert_looked(
     preset: str, frame: str, modes: str
 ) -> None:
-    base = PRESETS[preset]
+    base = sampler_preset(preset)
     rules = replace(base.episode, frame=frame)  # type: ignore[arg-type]
     settings = replace(base, episode=rules, navigator=replace(base.navigator, modes=modes))  # type: ignore[arg-type]
     question = Question("q", "What is it?", "open", "mass", (), ("/p.png",), (SIZE,), REGIONS)

@@ -13,6 +13,7 @@ from medeyes_verl.gaze.episode import Episode, EpisodeSettings
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Fault, parse_turn
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
+from medeyes_verl.settings.reader import read
 
 TINY = PixelBounds(56 * 56, 112 * 112)
 SETTINGS = EpisodeSettings(view=TINY, crop=TINY, min_box_side=8, max_aspect_ratio=10)
@@ -254,30 +255,30 @@ def test_no_text_raises_and_the_episode_always_ends(turns: list[str]) -> None:
 
 def test_settings_from_a_mapping() -> None:
     mapping = {"frame": "relative_1000", "max_gazes": 2, "view": {"max_pixels": 12544}, "crop": {"multiple": 32}}
-    assert EpisodeSettings.from_mapping(mapping) == EpisodeSettings(
+    assert read(EpisodeSettings, mapping) == EpisodeSettings(
         frame="relative_1000", max_gazes=2, view=PixelBounds(max_pixels=12544), crop=PixelBounds(multiple=32)
     )
-    assert EpisodeSettings.from_mapping({}) == EpisodeSettings()
+    assert read(EpisodeSettings, {}) == EpisodeSettings()
 
 
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"max_gaze": 2}, "unknown episode setting max_gaze: known are frame, max_gazes"),
-        ({"view": {"max": 2}}, "unknown episode setting view.max: known are min_pixels"),
-        ({"view": 7}, "view must be a mapping"),
-        ({"frame": "pixels"}, "frame 'pixels' is unknown"),
-        ({"max_gazes": -1}, "max_gazes must be"),
-        ({"max_gazes": "four"}, "max_gazes must be"),
-        ({"max_gazes": 2.5}, "max_gazes must be a whole number"),
-        ({"max_gazes": True}, "max_gazes must be a whole number"),
-        ({"min_box_side": 0}, "min_box_side must be"),
-        ({"max_aspect_ratio": 500}, "max_aspect_ratio must be"),
-        ({"scan_coverage": None}, "scan_coverage must be"),
-        ({"scan_coverage": float("nan")}, "scan_coverage must be"),
-        ({"crop": {"min_pixels": 10, "max_pixels": 5}}, "min_pixels <= max_pixels"),
+        ({"max_gaze": 2}, "max_gaze=2: there is no such key; did you mean max_gazes.* Known keys: frame, max_gazes"),
+        ({"view": {"max": 2}}, "view.max=2: there is no such key; known keys: min_pixels"),
+        ({"view": 7}, "view=7: use a mapping with the keys min_pixels, max_pixels"),
+        ({"frame": "pixels"}, "frame='pixels': use one of absolute, relative_1000"),
+        ({"max_gazes": -1}, "max_gazes=-1: use a whole number from 0 to 100"),
+        ({"max_gazes": "four"}, "max_gazes='four': use a whole number"),
+        ({"max_gazes": 2.5}, "max_gazes=2.5: use a whole number"),
+        ({"max_gazes": True}, "max_gazes=true: use a whole number"),
+        ({"min_box_side": 0}, "min_box_side=0: use a number from 1 to 10000"),
+        ({"max_aspect_ratio": 500}, "max_aspect_ratio=500: use a number from 1 to 100"),
+        ({"scan_coverage": None}, "scan_coverage=null: use a number from 0 to 1"),
+        ({"scan_coverage": float("nan")}, "scan_coverage=nan: use a number from 0 to 1"),
+        ({"crop": {"min_pixels": 10, "max_pixels": 5}}, "crop.min_pixels=10: use at most max_pixels=5"),
     ],
 )
 def test_wrong_settings_are_named(mapping: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        EpisodeSettings.from_mapping(mapping)
+        read(EpisodeSettings, mapping)

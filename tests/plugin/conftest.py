@@ -19,7 +19,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Four phantom rows, a validation row, scripted experts, and an untrained tiny policy."""
     from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
     from medeyes_verl.data.row import write_rows
-    from medeyes_verl.expert.scripted import SCRIPT_PRESETS, write_scripted_experts
+    from medeyes_verl.expert.scripted import script_preset, write_scripted_experts
     from medeyes_verl.tiny.examples import corpus, read_expert_rows
     from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor, save_policy
     from medeyes_verl.tiny.tokenizer import train_tokenizer
@@ -30,7 +30,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         write_rows(
             data / f"{split}.parquet", (make_phantom_row(PhantomSettings(), split, i, data) for i in range(rows))
         )
-    write_scripted_experts(data / "train.parquet", data / "experts", n=4, settings=SCRIPT_PRESETS["tiny"])
+    write_scripted_experts(data / "train.parquet", data / "experts", n=4, settings=script_preset("tiny"))
     experts = read_expert_rows(data / "train.parquet", data / "experts", TINY_EPISODE)
     tokenizer = train_tokenizer(corpus(experts.rows, TINY_EPISODE))
     save_policy(build_model(tokenizer, TinyShape(), seed=0), build_processor(tokenizer), model)

@@ -3,8 +3,8 @@
 import pytest
 
 from medeyes_verl.algorithm.settings import DualStreamSettings
+from medeyes_verl.config.settings import RolloutSettings
 from medeyes_verl.plugin.expert_check import first_step_warning
-from medeyes_verl.plugin.settings import RolloutSettings
 
 ROLLOUT = RolloutSettings(n_expert=2, experts="some/experts")
 

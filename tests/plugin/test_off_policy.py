@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from medeyes_verl.config.settings import LiveSettings, RolloutSettings
 from medeyes_verl.data.row import read_rows
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.plugin.off_policy import OffPolicySource
-from medeyes_verl.plugin.settings import LiveSettings, RolloutSettings
 from medeyes_verl.tiny.model import TINY_EPISODE
 
 

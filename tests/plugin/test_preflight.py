@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, open_dict
 
+from medeyes_verl.config.settings import ROLLOUT
 from medeyes_verl.plugin.machine import machine_problems
 from medeyes_verl.plugin.preflight import (
     PreflightCallback,
@@ -21,7 +22,6 @@ from medeyes_verl.plugin.preflight import (
     refuse_problems,
 )
 from medeyes_verl.plugin.problem import Problem
-from medeyes_verl.plugin.settings import ROLLOUT
 
 ALONE = [f"{ROLLOUT}.n_expert=0", "actor_rollout_ref.rollout.n=4"]
 STOCK_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"
@@ -95,13 +95,13 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
         (["custom_reward_function.path=own.py"], "custom_reward_function.path", "ignores it", "reward.custom_reward"),
         (["reward_model.num_workers=2"], "reward_model.num_workers", "ignores it", "reward.num_workers"),
         (["+medeyes.recipe=x"], "medeyes.recipe", "no such key", "data, model, output"),
-        ([f"+{ROLLOUT}.n_experts=2"], ROLLOUT, "n_experts", "remove"),
-        (["+algorithm.medeyes.gamma=2"], "algorithm.medeyes", "gamma", "remove"),
-        (["+reward.medeyes.acc_weight=2"], "reward.medeyes", "acc_weight", "remove"),
-        (["+data.medeyes.root=x"], "data.medeyes", "root", "remove"),
-        ([f"{ROLLOUT}.episode.max_gazes=many"], ROLLOUT, "max_gazes", "correct"),
-        ([f"+{ROLLOUT}.episode.view.multiple=14"], ROLLOUT, "processor decides", "remove"),
-        ([f"{ROLLOUT}.n_expert=8"], ROLLOUT, "leave at least one rollout", "correct"),
+        ([f"+{ROLLOUT}.n_experts=2"], f"{ROLLOUT}.n_experts", "did you mean n_expert?", "remove"),
+        (["+algorithm.medeyes.gamma=2"], "algorithm.medeyes.gamma", "no such key", "remove"),
+        (["+reward.medeyes.acc_weight=2"], "reward.medeyes.acc_weight", "no such key", "remove"),
+        (["+data.medeyes.root=x"], "data.medeyes.root", "image_root", "remove"),
+        ([f"{ROLLOUT}.episode.max_gazes=many"], f"{ROLLOUT}.episode.max_gazes", "from 0 to 100", "correct"),
+        ([f"+{ROLLOUT}.episode.view.multiple=14"], f"{ROLLOUT}.episode.view.multiple", "processor decides", "remove"),
+        ([f"{ROLLOUT}.n_expert=8"], f"{ROLLOUT}.n_expert", "leave at least one rollout", "correct"),
         ([f"{ROLLOUT}.experts=absent/experts"], f"{ROLLOUT}.experts", "absent/experts", "experts --help"),
         (["data.train_files=absent.parquet"], "data.train_files", "no such file", "prepare"),
         (["data.val_files=[absent.parquet]"], "data.val_files", "no such file", "prepare"),

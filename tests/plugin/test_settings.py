@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from medeyes_verl.plugin.settings import data_settings, rollout_settings
+from medeyes_verl.config.settings import data_settings, rollout_settings
 
 
 def settings_of(n: int = 8, **ours: Any) -> Any:
@@ -20,15 +20,15 @@ def test_no_settings_mean_a_policy_alone() -> None:
 @pytest.mark.parametrize(
     ("ours", "complaint"),
     [
-        ({"n_expert": -1}, "leave at least one rollout"),
+        ({"n_expert": -1}, "n_expert=-1: use a whole number from 0 upwards"),
         ({"n_expert": 2}, "names no trajectory store"),
         ({"n_expert": "two"}, "n_expert"),
         ({"off_policy_source": "past"}, "use one of experts, replay, mixed"),
         ({"replay": {"order": "recency", "size": 3}}, "size"),
         ({"replay": {"per_question": 0}}, "per_question"),
         ({"live": {"oracle": "annotations"}}, "needs .*experts, the store"),
-        ({"live": {"oracle": "endpoint"}, "experts": "e"}, "live.url"),
-        ({"live": {"oracle": "crystal ball"}, "experts": "e"}, "use annotations or endpoint"),
+        ({"live": {"oracle": "endpoint"}, "experts": "e"}, "live.url='': live.oracle=endpoint needs it"),
+        ({"live": {"oracle": "crystal ball"}, "experts": "e"}, "use one of annotations, endpoint or null"),
         ({"live": {"limit": 3}}, "limit"),
     ],
 )

@@ -7,6 +7,7 @@ from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.trace import EpisodeTrace, Finish
 from medeyes_verl.reward.compose import RewardParts, RewardSettings, reward
 from medeyes_verl.reward.structure import r_grammar
+from medeyes_verl.settings.reader import read
 from tests.traces import trace_of
 
 
@@ -77,25 +78,25 @@ def test_every_type_of_question() -> None:
 
 
 def test_weights() -> None:
-    settings = RewardSettings.from_mapping({"accuracy_weight": 1, "grammar_weight": 0, "diversity_weight": 0.5})
+    settings = read(RewardSettings, {"accuracy_weight": 1, "grammar_weight": 0, "diversity_weight": 0.5})
     assert reward(record(boxes=3), "left lung", "open", settings=settings).total == pytest.approx(1.5)
-    assert RewardSettings.from_mapping({}) == RewardSettings()
+    assert read(RewardSettings, {}) == RewardSettings()
 
 
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"accuracy": 1}, "unknown reward setting accuracy: known are accuracy_weight"),
-        ({"accuracy_weight": -1}, "accuracy_weight must be"),
-        ({"grammar_weight": "0.2"}, "grammar_weight must be"),
-        ({"diversity_weight": float("nan")}, "diversity_weight must be"),
-        ({"diversity_weight": True}, "diversity_weight must be"),
-        ({"open_metric": "f1"}, "open_metric 'f1' is unknown"),
+        ({"accuracy": 1}, "accuracy=1: there is no such key; did you mean accuracy_weight"),
+        ({"accuracy_weight": -1}, "accuracy_weight=-1: use a number from 0 upwards"),
+        ({"grammar_weight": "0.2"}, "grammar_weight='0.2': use a number"),
+        ({"diversity_weight": float("nan")}, "diversity_weight=nan: use a number"),
+        ({"diversity_weight": True}, "diversity_weight=true: use a number"),
+        ({"open_metric": "f1"}, "open_metric='f1': use one of exact, token_f1"),
     ],
 )
 def test_wrong_settings_are_named(mapping: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        RewardSettings.from_mapping(mapping)
+        read(RewardSettings, mapping)
 
 
 def test_parts_by_name() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
 from medeyes_verl.data.row import Split, write_rows
-from medeyes_verl.expert.scripted import SCRIPT_PRESETS, write_scripted_experts
+from medeyes_verl.expert.scripted import script_preset, write_scripted_experts
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.examples import ExpertRows, corpus, read_expert_rows
 from medeyes_verl.tiny.model import TINY_EPISODE, TinyShape, build_model, build_processor
@@ -45,7 +45,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
     for split, size in sizes.items():
         rows = [make_phantom_row(settings, split, index, folder) for index in range(size)]
         write_rows(folder / f"{split}.parquet", rows)
-    write_scripted_experts(folder / "train.parquet", folder / "experts", n=4, seed=1, settings=SCRIPT_PRESETS["tiny"])
+    write_scripted_experts(folder / "train.parquet", folder / "experts", n=4, seed=1, settings=script_preset("tiny"))
     return Benchmark(folder / "train.parquet", folder / "val.parquet", folder / "experts")
 
 

@@ -7,7 +7,7 @@ import torch
 
 from medeyes_verl.data.phantom import PhantomSettings, make_phantom_row
 from medeyes_verl.data.row import write_rows
-from medeyes_verl.expert.scripted import SCRIPT_PRESETS, write_scripted_experts
+from medeyes_verl.expert.scripted import script_preset, write_scripted_experts
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.tiny.examples import corpus, read_expert_rows
 from medeyes_verl.tiny.image_tokens import MARGIN, common_direction
@@ -25,7 +25,7 @@ def test_a_warmed_policy_gives_placeholders_no_probability(tmp_path: Path) -> No
     write_rows(
         tmp_path / "train.parquet", (make_phantom_row(PhantomSettings(), "train", i, tmp_path) for i in range(16))
     )
-    write_scripted_experts(tmp_path / "train.parquet", tmp_path / "experts", n=2, settings=SCRIPT_PRESETS["tiny"])
+    write_scripted_experts(tmp_path / "train.parquet", tmp_path / "experts", n=2, settings=script_preset("tiny"))
     rows = read_expert_rows(tmp_path / "train.parquet", tmp_path / "experts", TINY_EPISODE).rows
     tokenizer = train_tokenizer(corpus(rows, TINY_EPISODE))
     model = build_model(tokenizer, TinyShape(), seed=0)

@@ -1,0 +1,1 @@
+"""Typed settings: how a dataclass is read from a mapping, and described for the reference page."""
