@@ -7,31 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from yaml import YAMLError  # type: ignore[import-untyped]
 
+from medeyes_verl.cli.build_command import BuildCommand, build_settings
 from medeyes_verl.cli.errors import clear_errors
-from medeyes_verl.cli.experts_build import (
-    OracleChoice,
-    OracleName,
-    Plan,
-    build_here,
-    build_on_ray,
-    share_of_budget,
-)
+from medeyes_verl.cli.experts_build import Plan, build_here, build_on_ray
 from medeyes_verl.data.atomic import atomic_path
 from medeyes_verl.expert.build import BuildCounts
+from medeyes_verl.expert.build_settings import Engine
+from medeyes_verl.expert.framing import PresetName
 from medeyes_verl.expert.manifest import read_manifest
-from medeyes_verl.expert.navigator import Modes
-from medeyes_verl.expert.oracles.client import HttpSettings
+from medeyes_verl.expert.oracles.choice import OracleName
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.sampler import sampler_preset
 from medeyes_verl.expert.script_words import ScriptStyle
@@ -39,21 +32,14 @@ from medeyes_verl.expert.scripted import ScriptSettings, script_preset, write_sc
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
-from medeyes_verl.expert.wording import Style
-from medeyes_verl.gaze.crop import PixelBounds
-from medeyes_verl.gaze.geometry import Frame
-from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.report.terminal_image import in_terminal
 from medeyes_verl.report.trajectory_image import image_with_gazes, trajectory_image
-from medeyes_verl.settings.reader import read
 
 experts = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make, inspect, join and check expert trajectories."
 )
 console = Console()
 Settings = TypeVar("Settings")
-PresetName = Literal["paper", "tiny"]
-Engine = Literal["local", "ray"]
 SHOWN = 20
 """Failures and annotations that are listed; the rest is counted."""
 
@@ -93,77 +79,56 @@ def script(
         )
 
 
-@experts.command(name="build")
+@experts.command(name="build", cls=BuildCommand)
 def build_command(
-    data: Rows,
-    store: Store,
-    oracle: Annotated[OracleName, typer.Option(help="who is asked")] = "annotations",
-    preset: Annotated[PresetName, typer.Option(help="tiny: for the small policy of the quickstart")] = "paper",
-    n: Annotated[int, typer.Option(min=1, help="trajectories a question")] = 6,
-    seed: Seed = 0,
-    modes: Annotated[Modes, typer.Option(help="all but grn are ablations")] = "grn",
-    greedy: Annotated[bool, typer.Option(help="ablation without CVS: always the most confident region")] = False,
-    max_gazes: Annotated[int | None, typer.Option(min=1, help="T_max")] = None,
-    delta: Annotated[float | None, typer.Option(help="δ: least gain in confidence for drilling on")] = None,
-    stop_confidence: Annotated[float | None, typer.Option(help="ξ: local confidence that ends a walk")] = None,
-    nucleus: Annotated[float | None, typer.Option(min=0, max=1, help="p₀ of the nucleus")] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="of the softmax over confidences: small where they lie close together"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="any key of docs/settings.md: sampler.nucleus=0.8"),
     ] = None,
-    scan_gazes: Annotated[bool | None, typer.Option(help="write scans as gazes at the whole picture")] = None,
-    style: Annotated[Style | None, typer.Option(help="reasoning text; oracle: its own words")] = None,
-    policy: Annotated[Path | None, typer.Option(help="YAML with the policy's episode settings")] = None,
-    annotations: Annotated[Path | None, typer.Option(help="SLAKE's folder, a COCO file or a CSV file")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="folder of the pictures a COCO or CSV file names")] = None,
-    url: Annotated[str, typer.Option(help="…/v1/chat/completions, or the root of a MedPLIB worker")] = "",
-    model: Annotated[str, typer.Option(help="the model's name at the endpoint")] = "",
-    api_key_variable: Annotated[str, typer.Option(help="environment variable that holds the key")] = "",
-    frame: Annotated[Frame, typer.Option(help="how the expert writes boxes")] = "absolute",
-    side: Annotated[int, typer.Option(help="pictures are sent with at most side × side pixels")] = 1008,
-    multiple: Annotated[int, typer.Option(help="of which their sides are multiples (28; 32 for Qwen3-VL)")] = 28,
-    structured: Annotated[bool, typer.Option(help="ask for JSON by schema where the server takes it")] = True,
-    concurrency: Annotated[int, typer.Option(min=1, help="requests under way at once")] = 32,
-    timeout: Annotated[float, typer.Option(help="seconds for one request")] = 120.0,
-    max_requests: Annotated[int | None, typer.Option(help="budget: requests, retries included")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="budget: tokens, as the server counts them")] = None,
-    cache: Annotated[Path | None, typer.Option(help="folder of replies [default: <store>.replies]")] = None,
-    engine: Annotated[Engine, typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on this machine")] = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Ray actors")] = 2,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML file with the keys of docs/settings.md")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="a training parquet file [key: data]")
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="folder of the trajectory store [key: store]")] = None,
+    oracle: Annotated[OracleName | None, typer.Option(help="who is asked [key: oracle.name]")] = None,
+    preset: Annotated[
+        PresetName | None, typer.Option(help="tiny: for the quickstart's small policy [key: preset]")
+    ] = None,
+    n: Annotated[int | None, typer.Option(help="trajectories a question [key: sampler.n]")] = None,
+    seed: Annotated[int | None, typer.Option(help="the same seed, the same trajectories [key: seed]")] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on this machine [key: engine]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray actors [key: workers]")] = None,
 ) -> None:
-    """Sample trajectories with GRN and CVS. Resumes where it was stopped; nothing is asked or written twice."""
+    """Sample trajectories with GRN and CVS. Resumes where it was stopped; nothing is asked or written twice.
+
+    Settings come from --config, KEY=VALUE and options; a key may be given once.
+    """
+    options = {
+        "data": data, "store": store, "oracle.name": oracle, "preset": preset, "sampler.n": n, "seed": seed,
+        "engine": engine, "workers": workers,
+    }  # fmt: skip
     with clear_errors(console):
-        base = sampler_preset(preset)
-        walk = _changed(
-            base.navigator, modes=modes, max_gazes=max_gazes, delta=delta, stop_confidence=stop_confidence,
-            scan_gazes=scan_gazes, style=style,
-        )  # fmt: skip
-        episode = _changed(base.episode, max_gazes=max_gazes) if policy is None else _episode_of(policy)
-        settings = _changed(
-            base, n=n, greedy=greedy, nucleus=nucleus, temperature=temperature, navigator=walk, episode=episode
+        settings = build_settings(config, overrides or [], options)
+        make, unusable = settings.oracle.factory(
+            settings.sampler.episode, settings.store.with_name(f"{settings.store.name}.replies"), settings.processes
         )
-        http = HttpSettings(
-            url, api_key_variable, concurrency, timeout, max_requests=max_requests, max_tokens=max_tokens
-        )
-        choice = OracleChoice(
-            oracle, annotations, pictures, share_of_budget(http, workers if engine == "ray" else 1), model, frame,
-            PixelBounds(max_pixels=side * side, multiple=multiple), structured,
-            cache or store.with_name(f"{store.name}.replies"),
-        )  # fmt: skip
-        factory, unusable = choice.factory(settings)
         for line in unusable[:SHOWN]:
-            console.print(f"[yellow]not taken:[/] {escape(line)}", highlight=False)
+            console.print(f"[yellow]not used:[/] {escape(line)}", highlight=False)
         if unusable:
-            console.print(f"{len(unusable)} annotations were not taken")
+            console.print(f"{len(unusable)} annotations were not used")
         # Twice as many questions as requests: while one is read or cut, another one's request is under way.
-        plan = Plan(factory, settings, seed, 2 * choice.http.concurrency)
-        total = _rows_in(data)
-        with progress_bar("experts", total) as advance, StoreWriter(store) as writer:
-            if engine == "ray":
-                counts = build_on_ray(plan, read_questions(data), writer, workers, advance)
+        plan = Plan(make, settings.sampler, settings.seed, 2 * settings.oracle.concurrency(settings.processes))
+        total = _rows_in(settings.data)
+        with progress_bar("experts", total) as advance, StoreWriter(settings.store) as writer:
+            if settings.engine == "ray":
+                counts = build_on_ray(plan, read_questions(settings.data), writer, settings.processes, advance)
             else:
-                counts = build_here(plan, read_questions(data), writer, advance)
-        _print_counts(store, counts)
+                counts = build_here(plan, read_questions(settings.data), writer, advance)
+        _print_counts(settings.store, counts)
     raise typer.Exit(1 if counts.stopped or counts.failed else 0)
 
 
@@ -278,19 +243,6 @@ def _rows_in(data: Path) -> int:
         return pq.read_metadata(data).num_rows
     except pa.ArrowInvalid as error:
         raise ValueError(f"{data}: not a parquet file ({error}); name a table that was prepared") from error
-
-
-def _episode_of(policy: Path) -> EpisodeSettings:
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(policy))
-    except YAMLError as error:
-        raise ValueError(f"{policy}: not readable as YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{policy}: not a mapping of episode settings")
-    try:
-        return read(EpisodeSettings, content)
-    except ValueError as error:
-        raise ValueError(f"{policy}: {error}") from error
 
 
 def _changed(settings: Settings, **changes: Any) -> Settings:

@@ -122,7 +122,8 @@ def _episodes(subject: str, plays: Plays, plan: Plan) -> Iterator[Finding]:
         f"{subject}: without faults",
         faulty <= FAULTY_LIMIT,
         f"{faulty:.1%} have a fault{named}",
-        "make experts whose boxes and turns the recipe's episode settings allow (experts build --policy)",
+        "make experts whose boxes and turns the recipe's episode settings allow (the key sampler.episode"
+        " of experts build)",
     )
     correct = sum(each.parts.exact_match for each in played) / len(played)
     label = sum(each.labelled_correct for each in played) / len(played)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.settings.reader import Between, SettingError, check
 
 PresetName = Literal["paper", "tiny"]
 """Experts for a real model, or for the tiny policy: `sampler_preset`, `script_preset`."""
@@ -20,19 +21,24 @@ PresetName = Literal["paper", "tiny"]
 class Framing:
     """How gazes are framed. Lengths are pixels of the original picture."""
 
-    margins: tuple[float, ...] = (0.25, 0.5, 1.0)
+    margins: tuple[Annotated[float, Between(0)], ...] = (0.25, 0.5, 1.0)
     """Context, as a share of the region's side, that a gaze adds in all; one is drawn a gaze, halved at each
     further drill. Few values, so that a remote oracle is asked about few different crops."""
-    min_side: float = 56.0
+    min_side: Annotated[float, Between(1)] = 56.0
     """A gaze is at least so wide and high (or as the picture)."""
-    max_aspect_ratio: float = 4.0
+    max_aspect_ratio: Annotated[float, Between(1)] = 4.0
     """Longest over shortest side; the shorter one is widened."""
-    side: int = 0
+    side: Annotated[int, Between(0)] = 0
     """If positive, every gaze is a square of this side and margins do not matter."""
-    grid: int = 0
+    grid: Annotated[int, Between(0)] = 0
     """If positive, corners of such squares lie on multiples of it."""
-    jitter: float = 0.0
+    jitter: Annotated[float, Between(0)] = 0.0
     """Standard deviation of a gaze's offset, before it is put on the grid."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.margins:
+            raise SettingError("margins", "()", "use a list of at least one number")
 
     def gaze(self, region: Box, size: Size, depth: int, rng: random.Random) -> Box:
         """The gaze at `region` of a picture of `size`; `depth` counts the drills into the region before this one."""

@@ -18,7 +18,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from medeyes_verl.expert.framing import Framing
 from medeyes_verl.expert.oracles.protocol import MAX_CANDIDATES, Answer, Candidate, Finding, Oracle
@@ -26,6 +26,7 @@ from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.trajectory import ExpertStep
 from medeyes_verl.expert.wording import Style, drill_words, look_words, place_of, scan_words
 from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.settings.reader import Between, check
 
 Modes = Literal["grn", "scan_only", "drill_only", "random"]
 Stop = Literal["confident", "t_max", "nothing_left", "nothing_finer", "drawn"]
@@ -50,11 +51,11 @@ class NavigatorSettings:
     random boxes, asks nothing on the way and answers with the ground truth."""
     delta: float = 0.15
     """δ: the least relative gain in confidence for which drilling goes on."""
-    stop_confidence: float = 0.85
+    stop_confidence: Annotated[float, Between(0)] = 0.85
     """ξ: the local confidence at which the walk stops."""
-    max_gazes: int = 4
+    max_gazes: Annotated[int, Between(1)] = 4
     """T_max."""
-    max_candidates: int = MAX_CANDIDATES
+    max_candidates: Annotated[int, Between(1)] = MAX_CANDIDATES
     """Regions taken from one scan, the most confident first."""
     scan_gazes: bool = True
     """Whether a scan is written as a gaze at the whole picture. The policy sees the whole picture before its first
@@ -62,6 +63,9 @@ class NavigatorSettings:
     style: Style = "sentences"
     """Reasoning text: see wording.py."""
     framing: Framing = field(default_factory=Framing)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,8 @@ def allowed(kind: Any) -> str:
         return " or ".join("null" if each is NoneType else allowed(each) for each in arguments)
     if get_origin(kind) in (tuple, list):
         return f"a list, each {allowed(arguments[0])}"
+    if get_origin(kind) is dict:
+        return "a mapping"
     if (section := section_of(kind)) is not None:
         return f"a mapping with the keys {', '.join(types_of(section))}"
     return _WORDS.get(kind, "anything")
@@ -149,7 +151,7 @@ def _section(schema: type, given: Any, where: str, base: Any) -> Any:
         raise SettingError(where, shown(given), f"use {allowed(schema)}")
     for key in given:
         if key not in types:
-            raise SettingError(joined(where, str(key)), shown(given[key]), _unknown(schema, str(key)))
+            raise SettingError(joined(where, str(key)[:SHOWN]), shown(given[key]), _unknown(schema, str(key)))
     values = {
         name: _value(types[name], value, joined(where, name), getattr(base, name, None))
         for name, value in given.items()
@@ -185,6 +187,10 @@ def _value(kind: Any, given: Any, where: str, base: Any) -> Any:
         return given if isinstance(given, bare) else _section(bare, given, where, base)  # type: ignore[arg-type]
     if origin in (tuple, list) and isinstance(given, Sequence) and not isinstance(given, str | bytes):
         return origin(_value(arguments[0], each, f"{where}[{place}]", None) for place, each in enumerate(given))
+    if origin is dict and isinstance(given, Mapping):
+        if odd := [key for key in given if not isinstance(key, str)]:
+            raise SettingError(f"{where}.{odd[0]}", shown(given[odd[0]]), "use text as key")
+        return {key: _value(arguments[1], each, f"{where}.{key}", None) for key, each in given.items()}
     if origin is Literal and any(type(given) is type(each) and given == each for each in arguments):
         return given
     if bare is Any:

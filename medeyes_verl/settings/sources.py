@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
@@ -33,34 +34,43 @@ def plain(node: Any, where: str) -> Any:
         raise SettingError(error.full_key or where, None, str(error).splitlines()[0]) from error
 
 
-def read_yaml(file: Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """The mapping in a YAML file, with `key.below=value` overrides laid over it.
-
-    Raises:
-        ValueError: the file is not readable, or holds no mapping; or an override is malformed.
-    """
+def load_yaml(file: Path) -> DictConfig:
+    """Load a YAML file that holds a mapping. Raises ValueError naming the file."""
     try:
         config = OmegaConf.load(file)
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from error
     except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ValueError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
-    if not OmegaConf.is_dict(config):
+    if not isinstance(config, DictConfig):
         raise ValueError(f"{file}: holds no mapping of settings")
-    return overlaid(config, overrides or [], str(file))
+    return config
 
 
-def overlaid(config: Any, overrides: list[str], origin: str = "") -> dict[str, Any]:
-    """A configuration with `key.below=value` overrides laid over it, as plain values. Raises ValueError."""
+def overlaid(config: DictConfig, overrides: list[str], values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """A configuration as plain values, with others laid over it.
+
+    Args:
+        overrides: KEY=VALUE each, the value as YAML has it.
+        values: more of them, by dotted key.
+        origin: the configuration's file, for errors.
+
+    Raises:
+        ValueError: an override is malformed.
+        SettingError: an interpolation leads nowhere.
+    """
+    merged = config.copy()
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not (key and equals):
-            raise ValueError(f"{override!r} is no override: write KEY=VALUE")
+        key, equals, _ = override.partition("=")
         try:
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist([f"{key}={value}"]))
-        except (YAMLError, OmegaConfBaseException) as error:
+            if not (key and equals):
+                raise ValueError("write KEY=VALUE")
+            merged.merge_with_dotlist([override])
+        except (ValueError, YAMLError, OmegaConfBaseException) as error:
             raise ValueError(f"{override}: {' '.join(str(error).split())}") from error
+    for key, value in values.items():
+        OmegaConf.update(merged, key, value)
     try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise SettingError(error.full_key or "", None, str(error).splitlines()[0], origin) from error

@@ -59,22 +59,22 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
         command = (python, str(preprocess / "phantom.py"), "--output", str(folder / name), *words)
         return Step(f"questions: {name}", folder / name / "phantom.json", command)
 
-    def trajectories(name: str, store: str, *flags: str) -> Step:
+    def trajectories(name: str, store: str, *overrides: str) -> Step:
         table, target = folder / name / "train.parquet", folder / name / store
-        command = (*build, "--data", str(table), "--store", str(target), *flags)
+        command = (*build, "--data", str(table), "--store", str(target), *overrides)
         return Step(f"experts: {name}, {store}", target / "manifest.json", command)
 
     tables = [folder / name / "train.parquet" for name in (PRIMER, SEARCH, WHOLE)]
     stores_of_warmup = (f"{PRIMER}/one_look", f"{SEARCH}/one_look", f"{WHOLE}/experts")
     mixed, joined = folder / "warmup.parquet", folder / "warmup_experts"
-    one_look = ("--max-gazes", "1", "--greedy")
+    one_look = ("sampler.navigator.max_gazes=1", "sampler.episode.max_gazes=1", "sampler.greedy=true")
     return [
         phantom(PRIMER, "primer", size.primer, 0, SEED),
         phantom(SEARCH, "search", size.train, size.val, SEED),
         phantom(WHOLE, "search", size.whole, 0, SEED + 1),
         trajectories(PRIMER, "one_look", *one_look),
         trajectories(SEARCH, "one_look", *one_look),
-        trajectories(WHOLE, "experts", "--greedy"),
+        trajectories(WHOLE, "experts", "sampler.greedy=true"),
         Step(
             "warm-up: questions",
             mixed,
@@ -96,7 +96,7 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
                 *("--steps", str(size.warmup_steps), "--minutes", "120"),
             ),
         ),
-        *(trajectories(SEARCH, store, *flags) for store, flags in STORES.items() if store in stores),
+        *(trajectories(SEARCH, store, *overrides) for store, overrides in STORES.items() if store in stores),
     ]
 
 

@@ -10,15 +10,15 @@ from typing import Any, Final, Literal
 
 Share = Literal["none", "half", "all"]
 
-CVS: Final = ("--temperature", "0.03")
+CVS: Final = ("sampler.temperature=0.03",)
 """The oracle's confidences in the three blobs lie 0.04 to 0.05 apart: the larger is looked at first, mostly."""
 STORES: Final[dict[str, tuple[str, ...]]] = {
-    "grn_cvs": ("--n", "8", *CVS),
-    "greedy": ("--greedy",),
-    "random": ("--modes", "random"),
-    "scan_only": ("--modes", "scan_only", *CVS),
-    "drill_only": ("--modes", "drill_only", *CVS),
-    **{f"looks_{n}": ("--max-gazes", str(n), *CVS) for n in (2, 4, 5)},
+    "grn_cvs": ("sampler.n=8", *CVS),
+    "greedy": ("sampler.greedy=true",),
+    "random": ("sampler.navigator.modes=random",),
+    "scan_only": ("sampler.navigator.modes=scan_only", *CVS),
+    "drill_only": ("sampler.navigator.modes=drill_only", *CVS),
+    **{f"looks_{n}": (f"sampler.navigator.max_gazes={n}", f"sampler.episode.max_gazes={n}", *CVS) for n in (2, 4, 5)},
 }
 """Trajectory stores by name: what `medeyes-verl experts build --preset tiny` is told besides."""
 

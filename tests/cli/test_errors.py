@@ -27,12 +27,12 @@ SUBJECTS: dict[str, Arguments] = {
     "export": lambda it: ["export", it],
     "experts script": lambda it: ["experts", "script", "--store", "new", "--data", it],
     "experts build": lambda it: ["experts", "build", "--store", "new", "--data", it],
-    "experts build --annotations": lambda it: [
-        "experts", "build", "--store", "new", "--data", "good.parquet", "--oracle", "coco", "--pictures", ".",
-        "--annotations", it,
+    "experts build oracle.coco.annotations": lambda it: [
+        "experts", "build", "--store", "new", "--data", "good.parquet", "oracle.coco.images=.",
+        f"oracle.coco.annotations={it}",
     ],
-    "experts build --policy": lambda it: [
-        "experts", "build", "--store", "new", "--data", "good.parquet", "--policy", it,
+    "experts build --config": lambda it: [
+        "experts", "build", "--store", "new", "--data", "good.parquet", "--config", it,
     ],
     "experts inspect": lambda it: ["experts", "inspect", it, "--data", "good.parquet"],
     "experts validate": lambda it: ["experts", "validate", it],

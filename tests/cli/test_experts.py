@@ -13,10 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medeyes_verl.cli.experts import experts
-from medeyes_verl.cli.experts_build import Plan, ShardSampler, share_of_budget
+from medeyes_verl.cli.experts_build import Plan, ShardSampler
 from medeyes_verl.data.image_store import StoredPicture
 from medeyes_verl.data.row import Region, Row, write_rows
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
+from medeyes_verl.expert.oracles.choice import share_of_budget
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.question import read_questions
 from medeyes_verl.expert.sampler import Sampled, sampler_preset
@@ -125,7 +126,7 @@ def test_a_low_temperature_looks_at_the_surer_region_first(tmp_path: Path) -> No
     first_at_target = {}
     for temperature in ("0.001", "1"):
         store = tmp_path / f"store-{temperature}"
-        words = ("build", "--preset", "tiny", "--data", data, "--store", store, "--temperature", temperature)
+        words = ("build", "--preset", "tiny", "--data", data, "--store", store, f"sampler.temperature={temperature}")
         assert invoke(*words)[0] == 0
         made = [each for number in range(12) for each in TrajectoryStore(store).get(f"phantom/q{number}")]
         gazes = [each.steps[0].box for each in made]
@@ -161,8 +162,12 @@ def test_build_with_a_users_own_boxes(tmp_path: Path) -> None:
     )
     common = ("build", "--data", data, "--store", tmp_path / "store", "--oracle", "csv")
     code, said = invoke(*common)
-    assert (code, "needs --annotations" in said) == (1, True)
-    code, said = invoke(*common, "--annotations", tmp_path / "boxes.csv", "--pictures", tmp_path)
+    assert (code, "oracle.csv: is required by name=csv: a mapping with the keys annotations, images" in said) == (
+        1,
+        True,
+    )
+    boxes = (f"oracle.csv.annotations={tmp_path / 'boxes.csv'}", f"oracle.csv.images={tmp_path}")
+    code, said = invoke(*common, *boxes)
     assert code == 0, said
     assert "line 3: box" in said
     store = TrajectoryStore(tmp_path / "store")
@@ -182,20 +187,21 @@ def test_build_names_pictures_that_are_gone(tmp_path: Path) -> None:
     assert len(TrajectoryStore(tmp_path / "store")) == 2
 
 
-def test_ablations_and_the_policys_rules_are_taken_from_the_command_line(tmp_path: Path) -> None:
+def test_ablations_and_the_policys_episode_are_taken_from_the_file(tmp_path: Path) -> None:
     data = phantom_file(tmp_path)
-    (tmp_path / "rules.yaml").write_text("frame: relative_1000\nmax_gazes: 2\n")
-    code, said = invoke(
-        "build", "--data", data, "--store", tmp_path / "s", "--modes", "random", "--max-gazes", 2,
-        "--policy", tmp_path / "rules.yaml",
-    )  # fmt: skip
+    file = tmp_path / "build.yaml"
+    file.write_text(
+        "sampler: {navigator: {modes: random, max_gazes: 2}, episode: {frame: relative_1000, max_gazes: 2}}"
+    )
+    code, said = invoke("build", "--data", data, "--store", tmp_path / "s", "--config", file)
     assert code == 0, said
     made = TrajectoryStore(tmp_path / "s").get("phantom/q0")
     assert {each.source for each in made} == {"random"}
     assert max(len(each.steps) for each in made) == 2
-    (tmp_path / "rules.yaml").write_text("max_gaze: 2\n")
-    code, said = invoke("build", "--data", data, "--store", tmp_path / "t", "--policy", tmp_path / "rules.yaml")
-    assert (code, "unknown episode setting max_gaze" in said) == (1, True)
+    file.write_text("sampler: {episode: {max_gaze: 2}}\n")
+    code, said = invoke("build", "--data", data, "--store", tmp_path / "t", "--config", file)
+    assert code == 1
+    assert "build.yaml: sampler.episode.max_gaze=2: there is no such key; did you mean max_gazes?" in said
 
 
 def test_shards_sampled_by_an_actor_are_what_a_local_build_makes(tmp_path: Path) -> None:
@@ -221,8 +227,70 @@ def test_a_longer_t_max_is_one_the_policy_has_too(tmp_path: Path) -> None:
     lines = [f"0.png,{x},{y},{x + 30},{y + 30},d,{int((x, y) == (10, 10))}" for x in (10, 150, 300) for y in (10, 200)]
     (tmp_path / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2,label,target", *lines]))
     code, said = invoke(
-        "build", "--data", data, "--store", tmp_path / "s", "--oracle", "csv", "--annotations", tmp_path / "boxes.csv",
-        "--pictures", tmp_path, "--preset", "tiny", "--max-gazes", 6,
+        "build", "--data", data, "--store", tmp_path / "s", f"oracle.csv.annotations={tmp_path / 'boxes.csv'}",
+        f"oracle.csv.images={tmp_path}", "--preset", "tiny", "sampler.navigator.max_gazes=6",
+        "sampler.episode.max_gazes=6",
     )  # fmt: skip
     assert code == 0, said
     assert max(len(each.steps) for each in TrajectoryStore(tmp_path / "s").get("phantom/q0")) > 4
+
+
+def test_a_configuration_file_says_all_and_options_go_over_it(tmp_path: Path) -> None:
+    data = phantom_file(tmp_path)
+    (tmp_path / "build.yaml").write_text(
+        f"data: {data}\nstore: {tmp_path / 's'}\npreset: tiny\nsampler: {{n: 3, greedy: true}}\n"
+    )
+    code, said = invoke("build", "--config", tmp_path / "build.yaml", "--n", 2, "sampler.greedy=false")
+    assert (code, "6 trajectories for 3 questions" in said) == (0, True), said
+    invoke("build", "--data", data, "--store", tmp_path / "flags", "--preset", "tiny", "--n", 2)
+    for number in range(3):
+        made = [TrajectoryStore(tmp_path / name).get(f"phantom/q{number}") for name in ("s", "flags")]
+        assert made[0] == made[1] != []
+
+
+GIVEN = ("--data", "train.parquet", "--store", "s")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "data is required: give --data, or set the key in --config"),
+        (GIVEN[:2], "store is required: give --store"),
+        (
+            (*GIVEN, "--max-gazes", 3),
+            "set sampler.navigator.max_gazes or sampler.episode.max",
+        ),
+        ((*GIVEN, "--policy", "x.yaml"), "No such option: --policy; set sampler.episode"),
+        ((*GIVEN, "--pictures", "d"), "set oracle.coco.images or oracle.csv.images"),
+        ((*GIVEN, "--no-scan-gazes"), "set sampler.navigator.scan_gazes"),
+        ((*GIVEN, "--zoom", 3), "No such option: --zoom"),
+        ((*GIVEN, "seed=1", "--seed", 2), "seed is given twice"),
+        ((*GIVEN, "--workers", 2), "workers=2: engine=local has one process"),
+        ((*GIVEN, "--n", 0), "sampler.n=0: use a whole number from 1 upwards"),
+        ((*GIVEN, "sampler.nucleus=2"), "sampler.nucleus=2: use a number from 0 to 1"),
+        ((*GIVEN, "sampler.nucleus"), "sampler.nucleus: write KEY=VALUE"),
+        ((*GIVEN, "max_gazes=3"), "did you mean sampler.navigator.max_gazes?"),
+        ((*GIVEN, "sampler.navigator.max_gazes=9"), "use at most episode.max_gazes=4"),
+        (
+            (*GIVEN, "--oracle", "csv", "oracle.slake.annotations=d"),
+            "oracle.slake: name=csv does not read it",
+        ),
+        (
+            (*GIVEN, "oracle.slake.annotations=d", "oracle.medplib.http.url=u"),
+            "there are sections for slake and medplib: keep one",
+        ),
+        (
+            (*GIVEN, "oracle.endpoint.model=m", "oracle.endpoint.http.timeout=0"),
+            "oracle.endpoint.http.timeout=0: use a number above 0",
+        ),
+        ((*GIVEN, "oracle.endpoint.model=m"), "oracle.endpoint.http: is required"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_with_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], complaint: str
+) -> None:
+    monkeypatch.chdir(phantom_file(tmp_path, count=1).parent)
+    code, said = invoke("build", *words)
+    assert code != 0
+    assert complaint in said
+    assert not (tmp_path / "s").exists()

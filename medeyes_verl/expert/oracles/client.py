@@ -15,12 +15,13 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 
 from medeyes_verl.data.atomic import write_bytes
 from medeyes_verl.expert.oracles.protocol import OracleDownError, OracleError
+from medeyes_verl.settings.reader import Between
 
 MAX_REPLY_BYTES = 16 << 20
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -37,18 +38,19 @@ class HttpSettings:
     """Where requests are posted, e.g. http://host:8000/v1/chat/completions."""
     api_key_variable: str = ""
     """Name of the environment variable that holds the key; "" for none. The key itself is never stored."""
-    concurrency: int = 32
+    concurrency: Annotated[int, Between(1)] = 32
     """Requests under way at once."""
-    timeout: float = 120.0
+    timeout: Annotated[float, Between(0, above=True)] = 120.0
     """Seconds for one attempt, all in all."""
-    retries: int = 5
+    retries: Annotated[int, Between(0)] = 5
     """Further attempts after a fault of the moment."""
-    backoff: float = 0.5
+    backoff: Annotated[float, Between(0)] = 0.5
     """Seconds before the first retry, doubled each time, with a jitter."""
-    max_backoff: float = 30.0
-    max_requests: int | None = None
+    max_backoff: Annotated[float, Between(0)] = 30.0
+    """Most seconds before a retry."""
+    max_requests: Annotated[int, Between(0)] | None = None
     """Budget: attempts sent, retries included. None: unbounded."""
-    max_tokens: int | None = None
+    max_tokens: Annotated[int, Between(0)] | None = None
     """Budget: prompt and completion tokens, as the server counts them."""
 
 

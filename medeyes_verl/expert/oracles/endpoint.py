@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from medeyes_verl.expert.oracles import prompts
 from medeyes_verl.expert.oracles.client import HttpClient, HttpSettings, RefusedError, ReplyCache, key_of_request
@@ -30,6 +30,7 @@ from medeyes_verl.expert.oracles.replies import ReplyReader, answered
 from medeyes_verl.expert.question import Question
 from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box, Frame
+from medeyes_verl.settings.reader import Between
 
 Said = TypeVar("Said")
 
@@ -40,18 +41,21 @@ class EndpointSettings:
 
     http: HttpSettings
     model: str
+    """The model's name at the server."""
     frame: Frame = "absolute"
     """How the model writes boxes: `absolute` (Qwen2.5-VL) or `relative_1000` (Qwen3-VL)."""
     bounds: PixelBounds = field(default_factory=lambda: PixelBounds(max_pixels=1008 * 1008))
-    """The size pictures are sent in: one the model's own processor leaves as it is."""
+    """The size images are sent in: one the model's own processor leaves as it is."""
     structured: bool = True
     """Ask for JSON by schema (`response_format`); given up by itself where the server refuses it."""
-    attempts: int = 2
+    attempts: Annotated[int, Between(1)] = 2
     """Times a question is put when its answer cannot be read; from the second on at `retry_temperature`."""
-    retry_temperature: float = 0.7
-    max_reply_tokens: int = 512
+    retry_temperature: Annotated[float, Between(0)] = 0.7
+    """Of further attempts."""
+    max_reply_tokens: Annotated[int, Between(1)] = 512
+    """Most tokens of one reply."""
     cache: Path | None = None
-    """Folder of the replies; None: nothing is kept."""
+    """Folder of the replies. `experts build` keeps them in `<store>.replies` where this is null."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from medeyes_verl.expert.oracles.protocol import (
 from medeyes_verl.expert.question import Question
 from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box, Size, to_original
+from medeyes_verl.settings.reader import Between
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -54,14 +55,16 @@ MAX_SIDE = 4096
 
 @dataclass(frozen=True, slots=True)
 class MedplibSettings:
-    """The worker, and the size in which it gets pictures."""
+    """MedPLIB's model worker, and the size in which it gets images."""
 
     http: HttpSettings
     """`url` is the worker's root, e.g. http://host:40000."""
     bounds: PixelBounds = field(default_factory=lambda: PixelBounds(max_pixels=672 * 672))
     """The worker shrinks to 336 (CLIP) and 256 (SAM) itself."""
     cache: Path | None = None
-    max_new_tokens: int = 256
+    """Folder of the replies. `experts build` keeps them in `<store>.replies` where this is null."""
+    max_new_tokens: Annotated[int, Between(1)] = 256
+    """Most tokens of one reply."""
 
 
 @dataclass(frozen=True, slots=True)
