@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from medeyes_verl.expert.oracles.client import HttpSettings
-from medeyes_verl.expert.oracles.components import components_of
 from medeyes_verl.expert.oracles.medplib import MedplibOracle, MedplibSettings
 from medeyes_verl.expert.oracles.protocol import Candidate, OracleError
 from medeyes_verl.expert.question import Question
@@ -174,42 +171,3 @@ def test_nothing_is_asked_twice(serve: type, reply: type, question: Question, tm
     first, _ = ask(serve, behave, locate, cache=tmp_path / "cache")
     second, server = ask(serve, behave, locate, cache=tmp_path / "cache")
     assert (second, server.requests) == (first, [])
-
-
-@pytest.mark.parametrize(
-    ("rows", "sizes"),
-    [
-        (["#.#", ".#.", "#.#"], [5]),
-        (["#..#", "#..#", "####"], [8]),
-        (["##.#", "....", "#..#"], [2, 1, 1, 1]),
-        (["....", "...."], []),
-        (["#####", "....#", "#####", "#....", "#####"], [17]),
-    ],
-)
-def test_components_by_hand(rows: list[str], sizes: list[int]) -> None:
-    mask = np.array([[each == "#" for each in row] for row in rows])
-    assert [int(each.sum()) for each in components_of(mask)] == sizes
-
-
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31), st.floats(0.1, 0.9))
-def test_components_are_the_connected_sets(height: int, width: int, seed: int, share: float) -> None:
-    mask = np.random.default_rng(seed).random((height, width)) < share
-    found = components_of(mask)
-    assert (sum((each.astype(int) for each in found), np.zeros_like(mask, int)) == mask).all()
-    labelled = {}
-    for number, each in enumerate(found):
-        for row, column in np.argwhere(each):
-            labelled[int(row), int(column)] = number
-    expected = []
-    left = set(labelled)
-    while left:
-        reached, edge = set(), [left.pop()]
-        while edge:
-            row, column = edge.pop()
-            reached.add((row, column))
-            near = {(row + y, column + x) for y in (-1, 0, 1) for x in (-1, 0, 1)} & left
-            left -= near
-            edge += near
-        expected.append(len(reached))
-        assert len({labelled[each] for each in reached}) == 1
-    assert [int(each.sum()) for each in found] == sorted(expected, reverse=True)

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+
+EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
-def components_of(mask_HW: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """The 8-connected components, largest first, each as a mask of the same shape.
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One connected set of pixels, cut to its bounding box.
 
-    Labels spread from each pixel to its neighbours until nothing changes, the way along rows and columns being
-    taken in one stride; a few passes for shapes that occur in practice, and as many as pixels at worst.
+    Attributes:
+        window: rows and columns of the bounding box in the mask.
+        inside_hw: which pixels of the window belong to the component.
+        pixels: how many do.
     """
-    labels_HW = np.where(mask_HW, np.arange(1, mask_HW.size + 1).reshape(mask_HW.shape), 0)
-    while True:
-        spread_HW = _spread(labels_HW, mask_HW)
-        if np.array_equal(spread_HW, labels_HW):
-            break
-        labels_HW = spread_HW
-    numbers, counts = np.unique(labels_HW[mask_HW], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return [labels_HW == numbers[each] for each in order]
+
+    window: tuple[slice, slice]
+    inside_hw: NDArray[np.bool_]
+    pixels: int
 
 
-def _spread(labels_HW: NDArray[np.int64], mask_HW: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Each pixel takes the highest label of its run in its row and in its column, then of its neighbours."""
-    for axis in (0, 1):
-        labels_HW = _highest_of_runs(labels_HW, mask_HW, axis)
-    padded = np.pad(labels_HW, 1)
-    height, width = labels_HW.shape
-    shifts = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.where(mask_HW, np.maximum.reduce(shifts), 0)
+def components_of(mask_HW: NDArray[np.bool_], min_pixels: int) -> list[Component]:
+    """Find the 8-connected components of at least `min_pixels`, largest first, equal ones in reading order.
 
-
-def _highest_of_runs(labels_HW: NDArray[np.int64], mask_HW: NDArray[np.bool_], axis: int) -> NDArray[np.int64]:
-    labels = labels_HW if axis else labels_HW.T
-    mask = mask_HW if axis else mask_HW.T
-    # A run starts where the mask does, and at each line's beginning; background is a run of its own.
-    starts = np.ones(mask.shape, bool)
-    starts[:, 1:] = mask[:, 1:] != mask[:, :-1]
-    where = np.flatnonzero(starts.ravel())
-    highest = np.maximum.reduceat(labels.ravel(), where)
-    lengths = np.diff(np.append(where, mask.size))
-    spread = np.repeat(highest, lengths).reshape(mask.shape)
-    return spread if axis else spread.T
+    A mask may come from an untrusted reply: there are at most H·W / `min_pixels` results, each as large as its
+    bounding box, and smaller components, of which there may be millions, cost one pass over the mask.
+    """
+    labels_HW, count = ndimage.label(mask_HW, EIGHT_NEIGHBOURS)
+    pixels_L = np.bincount(labels_HW.ravel(), minlength=count + 1)
+    pixels_L[0] = 0  # the background
+    kept = np.flatnonzero(pixels_L >= max(1, min_pixels))
+    kept = kept[np.argsort(-pixels_L[kept], kind="stable")]
+    rank_L = np.zeros(count + 1, np.int32)
+    rank_L[kept] = np.arange(1, len(kept) + 1)
+    ranks_HW = rank_L[labels_HW]
+    return [
+        Component(window, ranks_HW[window] == rank, int(pixels_L[label]))
+        for rank, (label, window) in enumerate(zip(kept, ndimage.find_objects(ranks_HW), strict=True), 1)
+    ]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,18 +143,16 @@ class MedplibOracle:
             return []
         height, width = said.mask_HW.shape
         regions = []
-        for component_HW in components_of(said.mask_HW):
-            if component_HW.sum() < MIN_COMPONENT_SHARE * said.mask_HW.size:
-                continue
-            rows, columns = np.nonzero(component_HW)
-            x1, y1, x2, y2 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-            written = Box(float(x1), float(y1), float(x2), float(y2))
+        for component in components_of(said.mask_HW, math.ceil(MIN_COMPONENT_SHARE * said.mask_HW.size)):
+            rows, columns = component.window
+            written = Box(float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
             shown = to_original(written, "absolute", Size(width, height), Size(round(part.width), round(part.height)))
             box = Box(part.x1 + shown.x1, part.y1 + shown.y1, part.x1 + shown.x2, part.y1 + shown.y2)
             if said.logits_HW is not None:
-                confidence = float(np.mean(1.0 / (1.0 + np.exp(-said.logits_HW[component_HW]))))
+                logits = said.logits_HW[component.window][component.inside_hw]
+                confidence = float(np.mean(1.0 / (1.0 + np.exp(-logits))))
             else:
-                confidence = float(component_HW.sum() / written.area)
+                confidence = component.pixels / written.area
             regions.append((box, confidence))
         return regions
 
