@@ -121,7 +121,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="the evaluation to compare with it")],
     output: Annotated[Path | None, typer.Option(help="Markdown file to write the table to as well")] = None,
 ) -> None:
-    """Compare two evaluations: paired bootstrap difference and McNemar's test, per benchmark."""
+    """Compare two evaluations: paired difference with its interval, and McNemar's test, per benchmark."""
     from medeyes_verl.data.atomic import write_bytes
     from medeyes_verl.evaluation.compare import compare as compared
     from medeyes_verl.evaluation.compare import comparison_table

@@ -1,7 +1,7 @@
 """Two runs on the same questions: is the one really better?
 
 Only questions that both runs answered are compared, and how many were left out is said. The difference is paired:
-drawing pictures again keeps each question's two results together, so that hard questions cancel out.
+each question's two results are subtracted first, so that hard questions cancel out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from medeyes_verl.evaluation.episode_log import LoggedEpisode
-from medeyes_verl.evaluation.statistics import Interval, clustered_interval, mcnemar
+from medeyes_verl.evaluation.statistics import Interval, clustered_difference_interval, mcnemar
 from medeyes_verl.evaluation.summary import by_question, majority
 from medeyes_verl.evaluation.tables import table
 
@@ -31,7 +31,7 @@ class Comparison:
     """Accuracy of the first run on the common questions, mean over samples."""
     second: float
     interval: Interval | None
-    """Of second − first, 95%, pictures drawn again; None with fewer than two pictures."""
+    """Of second − first, 95%, clustered by image; None with fewer than two images."""
     only_first: int
     """Questions that only the first run got right; by majority where a run has several samples."""
     only_second: int
@@ -81,7 +81,7 @@ def comparison_table(comparisons: Sequence[Comparison], first: str, second: str)
         for each in comparisons
     ]
     note = (
-        "Accuracy in %. Difference: second − first, 95% paired bootstrap interval with whole pictures drawn again. "
+        "Accuracy in %. Difference: second − first, 95% interval of the paired difference, clustered by image. "
         "Then the questions that only one run got right, and McNemar's exact test of them (two-sided)."
     )
     return f"{table(header, rows)}\n\n{note}\n"
@@ -100,7 +100,7 @@ def _compared(name: str, pairs: list[tuple[list[LoggedEpisode], list[LoggedEpiso
         left_out=left_out,
         first=fmean(first_Q),
         second=fmean(second_Q),
-        interval=clustered_interval(difference_Q, [one[0].images[0] for one, _ in pairs]),
+        interval=clustered_difference_interval(difference_Q, [one[0].images[0] for one, _ in pairs]),
         only_first=only_first,
         only_second=only_second,
         p=p,

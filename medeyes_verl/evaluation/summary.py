@@ -15,7 +15,7 @@ import numpy as np
 
 from medeyes_verl.evaluation.episode_log import LoggedEpisode
 from medeyes_verl.evaluation.grounding import Grounding, grounding
-from medeyes_verl.evaluation.statistics import clustered_interval
+from medeyes_verl.evaluation.statistics import clustered_share_interval
 from medeyes_verl.reward.answer import chosen_option, normalise, polarity
 
 Figures = dict[str, Any]
@@ -63,7 +63,7 @@ def figures(episodes: Sequence[LoggedEpisode]) -> Figures:
     questions = list(by_question(episodes).values())
     accuracy_Q = [fmean(sample.scores.acc for sample in samples) for samples in questions]
     pictures_Q = [samples[0].images[0] for samples in questions]
-    interval = clustered_interval(accuracy_Q, pictures_Q)
+    interval = clustered_share_interval(accuracy_Q, pictures_Q, trials=len(episodes))
     samples_each = max(len(samples) for samples in questions)
     sampled = samples_each > 1
     return {

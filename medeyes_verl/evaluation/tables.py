@@ -103,7 +103,7 @@ def accuracy_cells(summary: Summary) -> tuple[tuple[str, ...], list[tuple[str, .
 
 
 def _accuracy(summary: Summary) -> str:
-    note = "Accuracy in % (exact match after normalisation), 95% bootstrap intervals with whole pictures drawn again."
+    note = "Accuracy in % (exact match after normalisation), 95% Wilson intervals, clustered by image."
     return f"{note}\n\n{table(*accuracy_cells(summary))}"
 
 
