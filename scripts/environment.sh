@@ -64,8 +64,7 @@ prepare_environment() {
     if [ "$KIND" = gpu ]; then
         export MEDEYES_RECIPE=gpu_tiny
     else
-        export MEDEYES_RECIPE=cpu_tiny VERL_PLATFORM=cpu
+        export MEDEYES_RECIPE=cpu_tiny
     fi
-    # nothing here needs a hub, and nothing is reported to anybody
-    export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 VLLM_NO_USAGE_STATS=1
+    eval "$(PYTHONPATH=$ROOT "$PYTHON_BIN" -m medeyes_verl.cpu_variables "$KIND")"
 }

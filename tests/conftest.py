@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
+from medeyes_verl.cpu_variables import PLATFORM, QUIET
 from medeyes_verl.data.row import Region
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, Scores
 from medeyes_verl.gaze.geometry import Box, Size
@@ -14,15 +15,8 @@ from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 pytest_plugins = ["tests.questions", "tests.runs"]
 
 # scripts/test.sh sets the same; here for who calls pytest alone, and before anything imports veRL
-QUIET_CPU = {
-    "VERL_PLATFORM": "cpu",
-    "HF_HUB_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "COLUMNS": "200",  # of what commands print, so that no path is broken in two
-}
-for name, value in QUIET_CPU.items():
+WIDE = {"COLUMNS": "200"}  # of what commands print, so that no path is broken in two
+for name, value in (PLATFORM | QUIET | WIDE).items():
     os.environ.setdefault(name, value)
 
 # two busy cores make single examples slow without anything being wrong

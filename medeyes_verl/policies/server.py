@@ -23,6 +23,7 @@ from pathlib import Path
 
 import httpx
 
+from medeyes_verl.cpu_variables import SERVING
 from medeyes_verl.policies.client import EndpointError
 
 SERVED_NAME = "policy"
@@ -32,13 +33,6 @@ END_S = 20.0
 """Longest wait for it to end when asked to; then it is killed."""
 KV_CACHE_CPU_BYTES = 2**30
 """Where a recipe says nothing: a CPU's cache is resident memory, and vLLM would take half of all there is."""
-CPU_ENVIRONMENT = {
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # binding pins threads to cores that others may be using
-    "TORCH_COMPILE_DISABLE": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM does not let its engine and its worker be one process
-    "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),  # the server's other half reads pictures
-}
-"""Where the user has not said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,7 @@ def serve(model: str, serving: Serving, log: Path, *, pictures: int, concurrency
     command += ["--port", str(port), *(part for name, value in options.items() for part in _option(name, value))]
     environment = {**os.environ, "VLLM_API_KEY": key}
     if on_cpu():
-        environment = CPU_ENVIRONMENT | environment
+        environment = SERVING | environment
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -19,6 +19,7 @@ from pathlib import Path
 from ablations import benchmark
 from ablations.results import Result, from_logs, read_result, read_results, write_result
 from ablations.rows import OPTIMISER, ROWS, SETTINGS, Row
+from medeyes_verl.cpu_variables import PLATFORM, QUIET
 
 LIMIT_SECONDS = 3 * 3600
 """A failing weight update leaves its sender waiting for ever."""
@@ -115,8 +116,9 @@ def command(plan: Plan, row: Row, seed: int, folder: Path, last_step: int, overr
 def _main_ppo(folder: Path, metrics: Path, words: list[str]) -> None:
     environment = {
         **os.environ,
-        **{"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-        **{"RAY_USAGE_STATS_ENABLED": "0", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"},
+        **PLATFORM,
+        **QUIET,
+        "VLLM_LOGGING_LEVEL": "WARNING",
         "VERL_FILE_LOGGER_PATH": str(metrics),
     }
     log = folder / "run.log"

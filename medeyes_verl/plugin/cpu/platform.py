@@ -16,15 +16,9 @@ import psutil
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
-ENVIRONMENT = {
-    "VERL_ENGINE_DEVICE": "cuda",  # the fsdp engine is registered under cuda and npu only (workers/engine/base.py:405)
-    "TORCH_COMPILE_DISABLE": "1",  # compiling costs minutes on two cores and gains nothing on a tiny policy
-    "OMP_NUM_THREADS": "1",  # several processes share the cores; more threads each only make them wait
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # binding would pin vLLM to cores that the trainer also uses
-}
-"""Variables that a CPU run needs in every process. Ray workers inherit them from the driver."""
+from medeyes_verl.cpu_variables import TRAINING
 
-for _name, _value in ENVIRONMENT.items():
+for _name, _value in TRAINING.items():
     os.environ.setdefault(_name, _value)
 
 
