@@ -48,6 +48,16 @@ class LiveSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DemonstrationSettings:
+    """Demonstrations from a column of the table, for the agent loop `medeyes_demonstrations`."""
+
+    column: str | None = None
+    """The column: text, messages or token ids, one demonstration or several a row; null: there is none."""
+    loop: str = "single_turn_agent"
+    """The registered agent loop that runs every session, the demonstrations' too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutSettings:
     """The episode and its off-policy stream."""
 
@@ -64,15 +74,18 @@ class RolloutSettings:
     """Where those come from: `experts` (the store), `replay` (the policy's past successes), or `mixed`."""
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     live: LiveSettings = field(default_factory=LiveSettings)
+    demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     keep_wrong_experts: bool = False
     """Also replay expert trajectories that end in an incorrect answer."""
 
     def __post_init__(self) -> None:
         check(self)
-        if self.n_expert and self.off_policy_source == "experts" and self.experts is None:
-            raise SettingError(
-                "n_expert", str(self.n_expert), "experts names no trajectory store; set it, or n_expert=0"
+        stored = self.experts is not None or self.demonstrations.column is not None
+        if self.n_expert and self.off_policy_source == "experts" and not stored:
+            reason = (
+                "neither experts names a trajectory store nor demonstrations.column a column; set one, or n_expert=0"
             )
+            raise SettingError("n_expert", str(self.n_expert), reason)
         if self.live.oracle is not None and self.experts is None:
             reason = "needs experts, the store that keeps what is made"
             raise SettingError("live.oracle", shown(self.live.oracle), reason)

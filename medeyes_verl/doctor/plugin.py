@@ -24,9 +24,9 @@ def _loads() -> Finding:
     """veRL hides why a plugin failed, so its modules are imported here once more, in the open."""
     subject = "the plugin's modules import"
     try:
-        from medeyes_verl.plugin.register import ADDITIONS, CPU_ADDITIONS, runs_on_cpu
+        from medeyes_verl.plugin.register import additions
 
-        for verl_module, ours in {**ADDITIONS, **(CPU_ADDITIONS if runs_on_cpu() else {})}.items():
+        for verl_module, ours in additions():
             importlib.import_module(verl_module)
             importlib.import_module(ours)
     except Exception as error:  # whatever it is, it is the finding

@@ -53,7 +53,7 @@ def _no_rows(metrics: Mapping[str, float], rollout: RolloutSettings) -> str:
     missing = int(metrics.get("medeyes/expert/missing_rows", 0))
     return _framed(
         f"{ROLLOUT}.n_expert={rollout.n_expert}, but the step has no expert row: the run is plain GRPO.",
-        f"Reason: {missing} sessions found no trajectory in {rollout.experts}."
+        f"Reason: {missing} sessions found no trajectory in {rollout.demonstrations.column or rollout.experts}."
         if missing
         else "Reason: no row of the step carries extra_info.expert_id, or the agent loop replays no experts.",
         f"Remedy: build experts for the training table (medeyes-verl experts --help), or set {ROLLOUT}.n_expert=0.",

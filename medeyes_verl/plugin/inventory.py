@@ -26,8 +26,9 @@ def missing() -> list[str]:
     known = {
         "advantage estimator medeyes_dual_stream": "medeyes_dual_stream" in core_algos.ADV_ESTIMATOR_REGISTRY,
         "policy loss medeyes_dual_stream": "medeyes_dual_stream" in core_algos.POLICY_LOSS_REGISTRY,
-        "agent loop medeyes_gaze": "medeyes_gaze" in agent_loop._agent_loop_registry,
     }
+    for loop in ("medeyes_gaze", "medeyes_demonstrations"):
+        known[f"agent loop {loop}"] = loop in agent_loop._agent_loop_registry
     for mode in ("medeyes_sync", "medeyes_colocate_async", "medeyes_separate_async"):
         known[f"trainer mode {mode}"] = mode in TRAINER_REGISTRY
     if runs_on_cpu():

@@ -20,6 +20,8 @@ from medeyes_verl.config.settings import (
     reward_settings,
     rollout_settings,
 )
+from medeyes_verl.plugin.demonstration_inputs import LOOP_NAME as DEMONSTRATIONS
+from medeyes_verl.plugin.demonstration_inputs import demonstration_problems
 from medeyes_verl.plugin.machine import machine_problems
 from medeyes_verl.plugin.preflight_inputs import input_problems, reward_function_problems
 from medeyes_verl.plugin.problem import Problem, value_of
@@ -74,6 +76,7 @@ def preflight(config: DictConfig, tables: bool = True) -> list[Problem]:
         *objective_problems(config, settings),
         *_of_distillation(config),
         *_of_loop(config, settings),
+        *demonstration_problems(config, settings, tables),
         *_of_reward(config),
         *reward_function_problems(config),
         *input_problems(config, settings, tables),
@@ -203,6 +206,8 @@ def _of_reward(config: DictConfig) -> Iterator[Problem]:
     settings = reward_settings(config)
     function = value_of(config, "reward.custom_reward_function.path")
     loop = value_of(config, LOOP)
+    if loop == DEMONSTRATIONS:
+        loop = rollout_settings(config).demonstrations.loop
     if loop in STOCK_LOOPS and settings.needs_trace:
         yield Problem(
             MANAGER,

@@ -4,7 +4,6 @@ import ast
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +13,7 @@ from omegaconf import DictConfig
 from medeyes_verl.config.settings import ROLLOUT, RolloutSettings
 from medeyes_verl.data.completion import table_problems
 from medeyes_verl.expert.store import StoreError, TrajectoryStore
-from medeyes_verl.plugin.problem import Problem, value_of
+from medeyes_verl.plugin.problem import Problem, local_files, value_of
 
 OUR_DATASET = "MedEyesDataset"
 PREPARE = "prepare the table (docs/data.md), or name the one you have"
@@ -25,12 +24,13 @@ def input_problems(config: DictConfig, settings: RolloutSettings, tables: bool) 
     """Yield what is wrong with tables and experts. Files on remote storage are veRL's to fetch and are passed over."""
     ours = value_of(config, "data.custom_cls.name") == OUR_DATASET
     for key in ("data.train_files", "data.val_files"):
-        for file in _local(value_of(config, key)):
+        for file in local_files(value_of(config, key)):
             if not file.exists():
                 yield Problem(key, file, "there is no such file", PREPARE)
             elif tables and ours:
                 yield from _rows_that_cannot_be_used(config, key, file)
-    if settings.n_expert and settings.off_policy_source != "replay" and settings.live.oracle is None:
+    stored = settings.demonstrations.column is None and settings.live.oracle is None
+    if settings.n_expert and settings.off_policy_source != "replay" and stored:
         yield from _experts(config, settings)
 
 
@@ -54,12 +54,6 @@ def reward_function_problems(config: DictConfig) -> Iterator[Problem]:
         yield Problem(f"{key}.name", name, f"{path} defines no such function", "name one that it defines")
 
 
-def _local(files: Any) -> Iterator[Path]:
-    for file in [files] if isinstance(files, str) else files or []:
-        if "://" not in str(file):
-            yield Path(str(file)).expanduser()
-
-
 def _rows_that_cannot_be_used(config: DictConfig, key: str, file: Path) -> Iterator[Problem]:
     names = {name: value_of(config, f"data.{name}") for name in ("prompt_key", "image_key")}
     try:
@@ -78,7 +72,9 @@ def _experts(config: DictConfig, settings: RolloutSettings) -> Iterator[Problem]
             yield Problem(f"{ROLLOUT}.experts", settings.experts, str(error), EXPERTS)
             return
     files = [
-        file for file in _local(value_of(config, "data.train_files")) if file.suffix == ".parquet" and file.exists()
+        file
+        for file in local_files(value_of(config, "data.train_files"))
+        if file.suffix == ".parquet" and file.exists()
     ]
     if files and not any(_may_have_experts(file) for file in files):
         yield Problem(

@@ -18,19 +18,20 @@ from types import ModuleType
 
 import wrapt
 
-# veRL module that has just been imported -> our module that extends it
-ADDITIONS = {
-    "verl.trainer.ppo.core_algos": "medeyes_verl.plugin.objective",  # estimator and loss medeyes_dual_stream
-    "verl.experimental.agent_loop.agent_loop": "medeyes_verl.plugin.agent_loop",  # loop medeyes_gaze
-    "verl.trainer.ppo.v1": "medeyes_verl.plugin.trainer",  # modes medeyes_{sync,colocate_async,…}
-    "verl.utils.tensordict_utils": "medeyes_verl.plugin.upstream_position_ids",
-}
+# veRL module that has just been imported, our module that extends it
+ADDITIONS = (
+    ("verl.trainer.ppo.core_algos", "medeyes_verl.plugin.objective"),  # estimator and loss medeyes_dual_stream
+    ("verl.experimental.agent_loop.agent_loop", "medeyes_verl.plugin.agent_loop"),  # loop medeyes_gaze
+    ("verl.experimental.agent_loop.agent_loop", "medeyes_verl.plugin.demonstrations"),  # loop medeyes_demonstrations
+    ("verl.trainer.ppo.v1", "medeyes_verl.plugin.trainer"),  # modes medeyes_{sync,colocate_async,…}
+    ("verl.utils.tensordict_utils", "medeyes_verl.plugin.upstream_position_ids"),
+)
 
 # the same, where VERL_PLATFORM=cpu asks for the CPU
-CPU_ADDITIONS = {
-    "verl.plugin.platform": "medeyes_verl.plugin.cpu.platform",  # platform cpu
-    "verl.utils.distributed": "medeyes_verl.plugin.cpu.upstream_process_group",
-}
+CPU_ADDITIONS = (
+    ("verl.plugin.platform", "medeyes_verl.plugin.cpu.platform"),  # platform cpu
+    ("verl.utils.distributed", "medeyes_verl.plugin.cpu.upstream_process_group"),
+)
 
 
 def runs_on_cpu() -> bool:
@@ -38,9 +39,14 @@ def runs_on_cpu() -> bool:
     return os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu"
 
 
+def additions() -> tuple[tuple[str, str], ...]:
+    """What this process adds to veRL."""
+    return (*ADDITIONS, *(CPU_ADDITIONS if runs_on_cpu() else ()))
+
+
 def _extend(verl_module: ModuleType, ours: str) -> None:
     importlib.import_module(ours)
 
 
-for _theirs, _ours in {**ADDITIONS, **(CPU_ADDITIONS if runs_on_cpu() else {})}.items():
+for _theirs, _ours in additions():
     wrapt.when_imported(_theirs)(partial(_extend, ours=_ours))

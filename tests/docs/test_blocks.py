@@ -50,6 +50,7 @@ def test_an_example_is_a_valid_run(example: Path, tmp_path: Path) -> None:
     (tmp_path / "python3").chmod(0o755)
     given = tmp_path / "given"
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "DATA": "DATA", "NODES": "2", "GIVEN": str(given)}
+    environment |= {"REWARD": "reward.py", "TOOLS": "tools.yaml"}
     subprocess.run(["bash", str(example)], env=environment, check=True)
     module, *overrides = given.read_text().removesuffix("\0").split("\0")[1:]
     assert module == "verl.trainer.main_ppo"

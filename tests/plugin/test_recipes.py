@@ -57,6 +57,16 @@ def test_the_recommended_objective_goes_on_top_of_any_recipe() -> None:
     assert (rate.lr_scheduler_type, rate.min_lr_ratio) == ("cosine", 0.1)
 
 
+@pytest.mark.parametrize("recipe", ["demonstrations", "[cpu_tiny,demonstrations]", "[qwen2_5_vl_3b,demonstrations]"])
+def test_demonstrations_go_into_a_run_of_ones_own_and_on_top_of_any_recipe(recipe: str) -> None:
+    config = composed(f"+medeyes={recipe}", "actor_rollout_ref.model.path=m", "trainer.device=cpu")
+    assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "medeyes_demonstrations"
+    assert config.reward.reward_manager.name == "naive"
+    assert config.data.custom_cls.path is None
+    declared = {"algorithm.medeyes." + key for key in keys_of(DualStreamSettings)}
+    assert all(OmegaConf.select(config, key) is not None for key in declared), "all are set without Hydra's +"
+
+
 def test_the_papers_recipe_has_the_papers_numbers() -> None:
     config = composed("+medeyes=qwen2_5_vl_3b", "medeyes.data=some/data")
     rollout = config.actor_rollout_ref.rollout
@@ -77,6 +87,8 @@ def test_an_example_is_a_valid_run(example: str) -> None:
             **os.environ,
             "DATA": "some/data",
             "NODES": "2",
+            "REWARD": "reward.py",
+            "TOOLS": "tools.yaml",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         },
         capture_output=True,
@@ -131,7 +143,7 @@ def test_declared_values_are_the_settings_own_defaults() -> None:
         (["actor_rollout_ref.rollout.custom.medeyes.n_expert=8"], "leave at least one rollout to the policy"),
         (["+actor_rollout_ref.rollout.custom.medeyes.n_experts=2"], "n_experts"),
         (["+actor_rollout_ref.rollout.custom.medeyes.episode.zoom=2"], "zoom"),
-        (["actor_rollout_ref.rollout.custom.medeyes.experts=null"], "names no trajectory store"),
+        (["actor_rollout_ref.rollout.custom.medeyes.experts=null"], "neither experts names a trajectory store"),
         (["actor_rollout_ref.rollout.custom.medeyes.episode.frame=relative"], "frame"),
     ],
 )
