@@ -17,9 +17,8 @@ from PIL import Image
 from medeyes_verl.data.image_store import ImageStore
 from medeyes_verl.data.row import Region, Row, write_rows
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box
-from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 
 QUESTIONS = 24
 GAZE = '<reasoning>scan</reasoning>\n<action>{"name": "Gaze", "coordinate": [0, 0, 56, 56]}</action>'
@@ -31,10 +30,9 @@ def say(answer: str) -> str:
 
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
-    bounds = PixelBounds(min_pixels=56 * 56, max_pixels=112 * 112)
     return Recipe(
         name="test",
-        rules=EpisodeSettings(max_gazes=3, view=bounds, crop=bounds),
+        rules=tiny_episode(),
         system_prompt=False,
         turn_tokens=64,
         response_length=320,

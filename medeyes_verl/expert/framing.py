@@ -19,13 +19,13 @@ PresetName = Literal["paper", "tiny"]
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How gazes are framed. Lengths are pixels of the original picture."""
+    """How gazes are framed. Lengths are pixels of the original image."""
 
     margins: tuple[Annotated[float, Between(0)], ...] = (0.25, 0.5, 1.0)
     """Context, as a share of the region's side, that a gaze adds in all; one is drawn a gaze, halved at each
     further drill. Few values, so that a remote oracle is asked about few different crops."""
     min_side: Annotated[float, Between(1)] = 56.0
-    """A gaze is at least so wide and high (or as the picture)."""
+    """A gaze is at least so wide and high (or as the image)."""
     max_aspect_ratio: Annotated[float, Between(1)] = 4.0
     """Longest over shortest side; the shorter one is widened."""
     side: Annotated[int, Between(0)] = 0

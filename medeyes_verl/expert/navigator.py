@@ -46,22 +46,23 @@ class NavigatorSettings:
     """The walk. Defaults are the paper's where it has one."""
 
     modes: Modes = "grn"
-    """"grn": both modes and Δc. Ablations: "scan_only" gazes at what scans propose and never refines a
-    confidence; "drill_only" takes one region from one scan and only goes deeper; "random" gazes at uniform
-    random boxes, asks nothing on the way and answers with the ground truth."""
+    """`grn`: both modes and Δc. Ablations: `scan_only` gazes at what scans propose and never refines a confidence;
+    `drill_only` takes one region from one scan and only goes deeper; `random` gazes at uniform random boxes, asks
+    nothing on the way and answers with the ground truth."""
     delta: float = 0.15
     """δ: the least relative gain in confidence for which drilling goes on."""
     stop_confidence: Annotated[float, Between(0)] = 0.85
     """ξ: the local confidence at which the walk stops."""
     max_gazes: Annotated[int, Between(1)] = 4
-    """T_max."""
+    """T_max of the expert; at most the policy's, `episode.max_gazes`."""
     max_candidates: Annotated[int, Between(1)] = MAX_CANDIDATES
     """Regions taken from one scan, the most confident first."""
     scan_gazes: bool = True
-    """Whether a scan is written as a gaze at the whole picture. The policy sees the whole picture before its first
-    turn, so without them trajectories are shorter."""
+    """Whether a scan is written as a gaze at the whole image. The policy sees the whole image before its first turn,
+    so without them trajectories are shorter."""
     style: Style = "sentences"
-    """Reasoning text: see wording.py."""
+    """Reasoning text. `sentences`: templates in several wordings; `terse`: the tiny policy's vocabulary; `oracle`: the
+    oracle's own sentences where it gave some."""
     framing: Framing = field(default_factory=Framing)
 
     def __post_init__(self) -> None:

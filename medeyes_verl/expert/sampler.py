@@ -40,7 +40,7 @@ class SamplerSettings:
     n: Annotated[int, Between(1)] = 6
     """N_expert: trajectories a question."""
     nucleus: Annotated[float, Between(0, 1)] = 0.9
-    """p₀. Ablation without CVS: `greedy`."""
+    """p₀: the next region is drawn from the smallest set of top regions whose probability reaches it."""
     temperature: Annotated[float, Between(0.001)] = 1.0
     """Of the softmax over confidences: small where they lie close together."""
     greedy: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -22,7 +23,12 @@ KEY = "actor_rollout_ref.rollout.custom.medeyes.episode"
 @cache
 def tiny_episode() -> EpisodeSettings:
     """Read the episode settings of the recipe `tiny`. Raises ValueError where its file was changed and does not fit."""
+    return read(EpisodeSettings, tiny_keys(), KEY, origin=str(RECIPE))
+
+
+def tiny_keys() -> dict[str, Any]:
+    """Return the same as the recipe's keys, for another configuration."""
     node = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     for name in KEY.split("."):
         node = node[name]
-    return read(EpisodeSettings, node, KEY, origin=str(RECIPE))
+    return dict(node)

@@ -100,7 +100,13 @@ def types_of(schema: Any) -> dict[str, Any]:
 
 def section_of(kind: Any) -> type | None:
     """The dataclass in the type of a subsection (`X` or `X | None`); None for any other type."""
-    return next((each for each in (kind, *get_args(kind)) if isinstance(each, type) and is_dataclass(each)), None)
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return next((each for each in options if isinstance(each, type) and is_dataclass(each)), None)
+
+
+def default_of(field: Any) -> Any:
+    """A dataclass field's default; MISSING where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def keys_of(schema: type, where: str = "") -> list[str]:
@@ -152,15 +158,13 @@ def _section(schema: type, given: Any, where: str, base: Any) -> Any:
     for key in given:
         if key not in types:
             raise SettingError(joined(where, str(key)[:SHOWN]), shown(given[key]), _unknown(schema, str(key)))
-    values = {
-        name: _value(types[name], value, joined(where, name), getattr(base, name, None))
-        for name, value in given.items()
+    defaults = {
+        field.name: default_of(field) if base is None else getattr(base, field.name) for field in fields(schema)
     }
-    if base is None:
-        for field in fields(schema):
-            needed = field.default is MISSING and field.default_factory is MISSING
-            if field.init and needed and field.name not in values:
-                raise SettingError(joined(where, field.name), None, f"is required: {allowed(types[field.name])}")
+    values = {name: _value(types[name], value, joined(where, name), defaults[name]) for name, value in given.items()}
+    for name, kind in types.items():
+        if name not in values and defaults[name] is MISSING:
+            raise SettingError(joined(where, name), None, f"is required: {allowed(kind)}")
     try:
         return schema(**values) if base is None else replace(base, **values)
     except SettingError as error:
@@ -183,8 +187,9 @@ def _value(kind: Any, given: Any, where: str, base: Any) -> Any:
     origin, arguments = get_origin(bare), get_args(bare)
     if origin in (Union, UnionType):
         return _either(bare, given, where, base)
-    if is_dataclass(bare):
-        return given if isinstance(given, bare) else _section(bare, given, where, base)  # type: ignore[arg-type]
+    if (section := section_of(bare)) is not None:
+        rest = base if isinstance(base, section) else None
+        return given if isinstance(given, section) else _section(section, given, where, rest)
     if origin in (tuple, list) and isinstance(given, Sequence) and not isinstance(given, str | bytes):
         return origin(_value(arguments[0], each, f"{where}[{place}]", None) for place, each in enumerate(given))
     if origin is dict and isinstance(given, Mapping):

@@ -9,6 +9,8 @@ import pytest
 from medeyes_verl.data.row import write_rows
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, recipe_of, validation_tables
 from medeyes_verl.evaluation.sources import find_source
+from medeyes_verl.expert.sampler import sampler_preset
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 
 COMPOSED = """
 actor_rollout_ref:
@@ -160,3 +162,10 @@ def test_a_model_of_the_hub_is_found_in_its_cache(tmp_path: Path, monkeypatch: p
 def test_what_is_missing_is_said(named: str, recipe: str | None, tables: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         find_source(named, recipe, tuple(Path(table) for table in tables), None, None)
+
+
+@pytest.mark.parametrize("name", ["cpu_tiny", "gpu_tiny"])
+def test_the_tiny_episode_is_the_composed_recipes(name: str) -> None:
+    """Experts, warm-up and tests read the file; training composes it: both are one value."""
+    assert tiny_episode() == read_recipe(name).rules
+    assert tiny_episode() == sampler_preset("tiny").episode

@@ -10,10 +10,10 @@ from medeyes_verl.data.row import Region
 from medeyes_verl.expert.oracles.annotations import UNKNOWN, Annotated, AnnotationOracle
 from medeyes_verl.expert.oracles.protocol import Candidate, Finding
 from medeyes_verl.expert.question import Question
-from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box, Size
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 
-TINY = PixelBounds(56 * 56, 112 * 112)
+TINY = tiny_episode().view
 LESION, DECOY = Box(200, 100, 264, 164), Box(20, 20, 80, 80)
 ORACLE = AnnotationOracle(TINY, TINY)
 NATIVE = Box(168, 56, 280, 168)

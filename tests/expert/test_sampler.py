@@ -18,11 +18,11 @@ from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.sampler import Sampled, SamplerSettings, inadmissible, nucleus_of, sample
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
-from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 
-TINY = PixelBounds(56 * 56, 112 * 112)
+TINY = tiny_episode().view
 LESION = Region(Box(200, 100, 264, 164), "ring", target=True)
 DECOY = Region(Box(20, 20, 80, 80), "decoy")
 TERSE = SamplerSettings(

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory, turn_texts
-from medeyes_verl.gaze.crop import PixelBounds, fitted_size
+from medeyes_verl.gaze.crop import fitted_size
 from medeyes_verl.gaze.geometry import Box, Size, to_original
 from medeyes_verl.gaze.grammar import parse_turn
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tiny_episode import tiny_episode
 
-TINY = EpisodeSettings(view=PixelBounds(56 * 56, 112 * 112), crop=PixelBounds(56 * 56, 112 * 112))
+TINY = tiny_episode()
 STEPS = (ExpertStep("scan", Box(0, 56, 112, 168), confidence=0.5), ExpertStep("empty", Box(224, 224, 336, 336)))
 RING = Trajectory("q1", STEPS, "ring seen", "ring", True, "scripted")
 

@@ -15,12 +15,11 @@ from medeyes_verl.data.row import read_rows
 from medeyes_verl.evaluation.episode_log import read_episodes
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.gaze.tiny_episode import tiny_keys
 from medeyes_verl.plugin.agent_loop import GazeAgentLoop
 from medeyes_verl.plugin.validation_figures import Kept, record_validation
 from medeyes_verl.report.expert_play import ExpertReplay
 from medeyes_verl.tiny.model import TINY_EPISODE
-
-EPISODE = {"max_gazes": 3, "view": {"max_pixels": 12544}, "crop": {"max_pixels": 12544}}
 
 
 @pytest.mark.parametrize(("length", "finish"), [(320, "answered"), (40, "truncated")])
@@ -30,7 +29,12 @@ def test_a_cut_expert_is_shown_cut(prepared: Any, tmp_path: Path, length: int, f
     expert_id = stored["extra_info"]["expert_id"]
     text = {"type": "text", "text": stored["extra_info"]["question"]}
     prompt = [{"role": "user", "content": [{"type": "image", "image": stored["images"][0]}, text]}]
-    settings = {"episode": EPISODE, "system_prompt": False, "n_expert": 1, "experts": str(prepared.data / "experts")}
+    settings = {
+        "episode": tiny_keys(),
+        "system_prompt": False,
+        "n_expert": 1,
+        "experts": str(prepared.data / "experts"),
+    }
     config = OmegaConf.create(
         {
             "medeyes": {"output": str(tmp_path)},

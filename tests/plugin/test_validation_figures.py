@@ -18,6 +18,7 @@ from medeyes_verl.data.row import read_rows
 from medeyes_verl.evaluation.episode_log import read_episodes
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
+from medeyes_verl.gaze.tiny_episode import tiny_keys
 from medeyes_verl.plugin import validation_figures as module
 from medeyes_verl.plugin.validation_figures import Kept, kept_rows, record_validation, show_figures
 from medeyes_verl.tiny.model import TINY_EPISODE
@@ -57,8 +58,7 @@ def kept_of(tmp_path: Path, *rows: dict[str, Any]) -> Kept:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    episode = {"max_gazes": 3, "view": {"max_pixels": 12544}, "crop": {"max_pixels": 12544}}
-    rollout = {"n": 2, "custom": {"medeyes": {"episode": episode, "system_prompt": False}}}
+    rollout = {"n": 2, "custom": {"medeyes": {"episode": tiny_keys(), "system_prompt": False}}}
     return OmegaConf.create(
         {
             "medeyes": {"output": str(tmp_path)},

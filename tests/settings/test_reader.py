@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from medeyes_verl.expert.build_settings import BuildSettings
+from medeyes_verl.expert.oracles.choice import OracleSettings
+from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.settings.reader import Between, SettingError, check, keys_of, read, section_of, types_of
 from medeyes_verl.settings.sources import read_node
 
@@ -41,6 +43,11 @@ class Outer:
     margins: tuple[float, ...] = (1.0,)
     several: tuple[Inner, ...] = ()
     free: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    inner: Inner = field(default_factory=lambda: Inner(most=100))
 
 
 def test_values_of_every_type() -> None:
@@ -115,6 +122,15 @@ def test_absent_keys_keep_the_base() -> None:
     assert read(Outer, {"inner": {"most": 5}}, base=base) == Outer(name="x", inner=Inner(least=2, most=5), share=0.1)
     with pytest.raises(SettingError, match=r"^inner\.least=4: use at most most=3"):
         read(Outer, {"inner": {"least": 4}}, base=base)
+
+
+def test_a_part_of_a_section_keeps_the_rest_of_its_default() -> None:
+    assert read(Wide, {"inner": {"least": 50}}) == Wide(Inner(least=50, most=100))
+    http = {"url": "http://h/v1/chat/completions"}
+    section = {"endpoint": {"http": http, "model": "m", "bounds": {"multiple": 32}}}
+    endpoint = read(OracleSettings, section).endpoint
+    assert endpoint is not None
+    assert endpoint.bounds == PixelBounds(max_pixels=1008 * 1008, multiple=32)
 
 
 def test_keys_of_a_schema() -> None:

@@ -32,13 +32,23 @@ class SlakeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoxesSettings:
-    """Boxes of your own, in a file."""
+class CocoSettings:
+    """Boxes of your own, in a COCO-style file."""
 
     annotations: Path
-    """A COCO-style JSON file, or a CSV file with a header `image` (or `expert_id`), `x1,y1,x2,y2,label`."""
+    """A JSON file; its annotations may carry `"target": true`."""
     images: Path
-    """Folder that the file's image names start from."""
+    """Folder that its `file_name`s start from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvSettings:
+    """Boxes of your own, in a CSV file."""
+
+    annotations: Path
+    """A file with a header `image` (or `expert_id`), `x1`, `y1`, `x2`, `y2`, `label` and optionally `target`."""
+    images: Path
+    """Folder that its `image`s start from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +58,8 @@ class OracleSettings:
     name: OracleName | None = None
     """null: the one whose section is there, else `annotations`."""
     slake: SlakeSettings | None = None
-    coco: BoxesSettings | None = None
-    csv: BoxesSettings | None = None
+    coco: CocoSettings | None = None
+    csv: CsvSettings | None = None
     endpoint: EndpointSettings | None = None
     medplib: MedplibSettings | None = None
 

@@ -49,9 +49,9 @@ class HttpSettings:
     max_backoff: Annotated[float, Between(0)] = 30.0
     """Most seconds before a retry."""
     max_requests: Annotated[int, Between(0)] | None = None
-    """Budget: attempts sent, retries included. None: unbounded."""
+    """Budget: attempts sent, retries included; null: unbounded."""
     max_tokens: Annotated[int, Between(0)] | None = None
-    """Budget: prompt and completion tokens, as the server counts them."""
+    """Budget: prompt and completion tokens, as the server counts them; null: unbounded."""
 
 
 class RefusedError(OracleError):

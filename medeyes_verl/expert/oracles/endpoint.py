@@ -37,7 +37,7 @@ Said = TypeVar("Said")
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """The server, the model and how it sees."""
+    """An OpenAI-compatible server, its model and how it sees."""
 
     http: HttpSettings
     model: str
