@@ -34,17 +34,18 @@ class LiveSettings:
     """Where the endpoint takes chat completions."""
     model: str = ""
     """The endpoint's model."""
-    time_limit: Annotated[float, Between(0, above=True)] = 30.0
+    time_limit: Annotated[float, Between(0)] = 30.0
     """Seconds a rollout waits; a later trajectory is stored for the next time."""
     seed: int = 0
     """The same seed, question and oracle answers give the same trajectories."""
 
     def __post_init__(self) -> None:
         check(self)
-        if self.oracle == "endpoint":
-            for key, value in (("url", self.url), ("model", self.model)):
-                if not value:
-                    raise SettingError(key, shown(value), "live.oracle=endpoint needs it")
+        for key, value in (("url", self.url), ("model", self.model)):
+            if self.oracle == "endpoint" and not value:
+                raise SettingError(key, shown(value), "live.oracle=endpoint needs it")
+            if self.oracle != "endpoint" and value:
+                raise SettingError(key, shown(value), "only live.oracle=endpoint reads it; set that, or remove it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,9 @@ class RolloutSettings:
                 "neither experts names a trajectory store nor demonstrations.column a column; set one, or n_expert=0"
             )
             raise SettingError("n_expert", str(self.n_expert), reason)
+        if self.off_policy_source == "experts" and self.replay != ReplaySettings():
+            reason = "off_policy_source=experts does not read it; set off_policy_source to replay or mixed"
+            raise SettingError("replay", None, reason)
         if self.live.oracle is not None and self.experts is None:
             reason = "needs experts, the store that keeps what is made"
             raise SettingError("live.oracle", shown(self.live.oracle), reason)

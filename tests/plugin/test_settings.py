@@ -30,6 +30,12 @@ def test_no_settings_mean_a_policy_alone() -> None:
         ({"live": {"oracle": "endpoint"}, "experts": "e"}, "live.url='': live.oracle=endpoint needs it"),
         ({"live": {"oracle": "crystal ball"}, "experts": "e"}, "use one of annotations, endpoint or null"),
         ({"live": {"limit": 3}}, "limit"),
+        ({"live": {"url": "http://h/v1"}}, "live.url='http://h/v1': only live.oracle=endpoint reads it"),
+        (
+            {"live": {"model": "m", "oracle": "annotations"}, "experts": "e"},
+            "live.model='m': only live",
+        ),
+        ({"replay": {"order": "reward"}}, "replay: off_policy_source=experts does not read it"),
     ],
 )
 def test_what_does_not_fit_is_named(ours: dict[str, Any], complaint: str) -> None:
