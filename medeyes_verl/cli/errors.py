@@ -19,7 +19,7 @@ def clear_errors(console: Console, hint: str = "") -> Iterator[None]:
         console: where the line is printed.
         hint: a second line after an error of an endpoint, such as how to resume.
     """
-    from medeyes_verl.expert.segment import StoreError
+    from medeyes_verl.expert.entry_file import StoreError
     from medeyes_verl.policies.client import EndpointError, RequestRefusedError
 
     try:

@@ -23,7 +23,6 @@ from medeyes_verl.data.atomic import atomic_path
 from medeyes_verl.expert.build import BuildCounts
 from medeyes_verl.expert.build_settings import Engine
 from medeyes_verl.expert.framing import PresetName
-from medeyes_verl.expert.manifest import read_manifest
 from medeyes_verl.expert.oracles.choice import OracleName
 from medeyes_verl.expert.question import Question, read_questions
 from medeyes_verl.expert.sampler import sampler_preset
@@ -31,7 +30,7 @@ from medeyes_verl.expert.script_words import ScriptStyle
 from medeyes_verl.expert.scripted import ScriptSettings, script_preset, write_scripted_experts
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
-from medeyes_verl.expert.upkeep import StoreReport, check_store, merge_stores, repair_store
+from medeyes_verl.expert.upkeep import StoreReport, any_store, check_store, merge_stores, repair_store
 from medeyes_verl.report.terminal_image import in_terminal
 from medeyes_verl.report.trajectory_image import image_with_gazes, trajectory_image
 
@@ -171,7 +170,7 @@ def validate(
 ) -> None:
     """Check every entry of a store; exit code 1 when something is damaged."""
     with clear_errors(console):
-        with progress_bar("segments", len(read_manifest(store))) as advance:
+        with progress_bar("entries", None) as advance:
             report = check_store(store, advance)
         print_report(store, report)
         if report.damage and repair:
@@ -187,7 +186,7 @@ def merge(
 ) -> None:
     """Join stores. A question that the target has already is kept as it is, and counted."""
     with clear_errors(console):
-        total = sum(len(TrajectoryStore(source)) for source in sources)
+        total = sum(len(any_store(source)) for source in sources)
         with progress_bar("entries", total) as advance:
             added, skipped = merge_stores(target, sources, advance)
     console.print(f"{target}: {added} questions added, {skipped} were there already")
@@ -252,8 +251,8 @@ def _changed(settings: Settings, **changes: Any) -> Settings:
 
 
 @contextmanager
-def progress_bar(name: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of `total` steps; yields the function that takes one."""
+def progress_bar(name: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar of `total` steps, None where that is not known; yields the function that takes one."""
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(name, total=total)

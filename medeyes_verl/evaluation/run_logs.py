@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from medeyes_verl.evaluation.episode_log import LoggedEpisode, read_episodes
 from medeyes_verl.evaluation.run_folder import recipe_file
 from medeyes_verl.evaluation.training_summary import validation_kind
-from medeyes_verl.expert.store import TrajectoryStore
+from medeyes_verl.expert.store import FILE, TrajectoryStore
 
 DEEPEST = 3
 """Folders below the run's own in which logs are looked for."""
@@ -92,7 +92,7 @@ def _read_run(path: Path, name: str, experts: TrajectoryStore | None, several: b
             "episodes was found in it"
         )
     beside = path / "data" / "experts"
-    if experts is None and (beside / "manifest.json").is_file():
+    if experts is None and (beside / FILE).is_file():
         experts = TrajectoryStore(beside)
     file = recipe_file(path)
     validation = validation_kind(None if file is None else OmegaConf.load(file))

@@ -1,20 +1,22 @@
 """The policy's own past successes as an off-policy source, beside or instead of experts.
 
 A bounded buffer of trajectories by question. It is plain and synchronous: who owns it (one named actor)
-and when it is filled is the plugin's. Saved as one segment of the trajectory store's format, so that it
-travels with a checkpoint and can be looked at with the same tools.
+and when it is filled is the plugin's. Saved as one file of the trajectory store's format, so that it travels with a
+checkpoint and can be looked at with the same tools.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from medeyes_verl.data.atomic import atomic_path
-from medeyes_verl.expert.segment import Entry, Segment, StoreError, encode, write_segment
+from medeyes_verl.expert import entry_file
+from medeyes_verl.expert.entry_file import Entry, StoreError, decode, encode
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.settings.reader import Between, SettingError, check
@@ -102,8 +104,11 @@ class ReplayBuffer:
             )
             for place, (expert_id, kept) in enumerate(self._by_question.items())
         ]
-        with atomic_path(file) as temporary:
-            write_segment(temporary, rows)
+        with atomic_path(file) as temporary, entry_file.named(file):
+            temporary.unlink(missing_ok=True)
+            entry_file.create(temporary)
+            with closing(entry_file.connect(temporary)) as db:
+                entry_file.insert(db, rows)
 
     @classmethod
     def restore(cls, file: Path, settings: ReplaySettings) -> ReplayBuffer:
@@ -111,8 +116,8 @@ class ReplayBuffer:
 
         Raises StoreError where the file is damaged or no such buffer.
         """
-        segment = Segment(file)
-        entries = [segment.entry(row) for row in range(len(segment))]
+        with entry_file.named(file), closing(entry_file.connect(file)) as db:
+            entries = [decode(row, file) for row in entry_file.all_rows(file, db)]
         buffer = cls(settings)
         try:
             for entry in sorted(entries, key=lambda each: each.record["place"]):

@@ -15,7 +15,7 @@ from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.gaze.trace import EpisodeTrace
 
 ACTOR_NAME = "medeyes_replay"
-FILE_NAME = "replay.arrow"
+FILE_NAME = "replay.sqlite"
 """In a checkpoint's folder."""
 
 

@@ -20,7 +20,7 @@ import torch
 from medeyes_verl import __version__
 from medeyes_verl.data.atomic import write_json
 from medeyes_verl.data.row import read_rows
-from medeyes_verl.expert.manifest import MANIFEST
+from medeyes_verl.expert.store import store_file
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.tiny.examples import corpus, read_expert_rows
@@ -123,7 +123,7 @@ def make_policy(
 
 
 def _inputs(data: Path, experts: Path, settings: PolicySettings) -> dict[str, Any]:
-    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (data, experts / MANIFEST)}
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (data, store_file(experts))}
     made_from = {"version": __version__, "torch": torch.__version__, **digests, "settings": asdict(settings)}
     return dict(json.loads(json.dumps(made_from)))  # as it will read back
 

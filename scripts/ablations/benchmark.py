@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.rows import STORES
+from medeyes_verl.expert.store import FILE
 
 PRIMER, SEARCH, WHOLE = "primer", "search", "whole"
 SEED = 11
@@ -62,7 +63,7 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
     def trajectories(name: str, store: str, *overrides: str) -> Step:
         table, target = folder / name / "train.parquet", folder / name / store
         command = (*build, "--data", str(table), "--store", str(target), *overrides)
-        return Step(f"experts: {name}, {store}", target / "manifest.json", command)
+        return Step(f"experts: {name}, {store}", target / FILE, command)
 
     tables = [folder / name / "train.parquet" for name in (PRIMER, SEARCH, WHOLE)]
     stores_of_warmup = (f"{PRIMER}/one_look", f"{SEARCH}/one_look", f"{WHOLE}/experts")
@@ -82,7 +83,7 @@ def steps(folder: Path, root: Path, size: BenchmarkSize, stores: set[str]) -> li
         ),
         Step(
             "warm-up: experts",
-            joined / "manifest.json",
+            joined / FILE,
             (*experts, "merge", str(joined), *(str(folder / name) for name in stores_of_warmup)),
         ),
         Step(

@@ -3,6 +3,7 @@
     python scripts/benchmarks/bench_experts.py sampler     trajectories per second and core, annotation oracle
     python scripts/benchmarks/bench_experts.py endpoint    our client's share of a bare load generator's requests
     python scripts/benchmarks/bench_experts.py store       lookups per second and memory per worker, by size
+    python scripts/benchmarks/bench_experts.py formats     SQLite, LMDB, Lance and Arrow files as the store's format
 
 Each prints a line of JSON a measurement.
 """
@@ -15,26 +16,26 @@ import multiprocessing
 import random
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import httpx
+import store_candidates  # beside this file
 import typer
 from PIL import Image
 
 from medeyes_verl.data.row import Region
 from medeyes_verl.expert.build import build
 from medeyes_verl.expert.framing import PresetName
-from medeyes_verl.expert.manifest import new_segment, read_manifest, write_manifest
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.sampler import sample, sampler_preset
-from medeyes_verl.expert.segment import as_row, encode
-from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
+from medeyes_verl.expert.store import StoreWriter, TrajectoryStore, store_file
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.crop import PixelBounds
 from medeyes_verl.gaze.geometry import Box, Size
@@ -42,7 +43,6 @@ from medeyes_verl.gaze.geometry import Box, Size
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 PER_QUESTION = 6
 SAMPLE = 1_000
-QUESTIONS_A_SEGMENT = 32_768
 WARM_UP_SECONDS = 2.0
 
 
@@ -104,7 +104,6 @@ def store(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "store"
             written = _fill(path, size // PER_QUESTION)
-            files = [each.stat().st_size for each in path.glob("segment-*")]
             context = multiprocessing.get_context("spawn")
             results = context.Queue()
             readers = [
@@ -117,7 +116,7 @@ def store(
             for reader in readers:
                 reader.join()
             _say(
-                "store", trajectories=size, megabytes=sum(files) / 1e6, segments=len(files),
+                "store", trajectories=size, megabytes=store_file(path).stat().st_size / 1e6,
                 written_per_second=written, workers=workers,
                 lookups_per_second=sum(each["lookups"] for each in found) / seconds,
                 cpu_ms_a_lookup=1e3 * sum(each["busy"] for each in found) / sum(each["lookups"] for each in found),
@@ -126,6 +125,25 @@ def store(
                 private_megabytes=max(each["private"] for each in found) / 1e6,
                 shared_megabytes=max(each["shared"] for each in found) / 1e6,
             )  # fmt: skip
+
+
+@app.command()
+def formats(
+    questions: Annotated[int, typer.Option(help="rows, one a question of six trajectories")] = 20_000,
+    names: Annotated[list[str] | None, typer.Option("--format", help="may be given again [default: all]")] = None,
+    seconds: Annotated[float, typer.Option(help="of each reading")] = 3.0,
+    workers: int = 8,
+    damages: Annotated[int, typer.Option(help="stores of 300 rows with one random damage each")] = 500,
+) -> None:
+    """What the store could be kept in: writes, reads, misses, size, random damage, kill -9 while writing."""
+    rng = random.Random(0)
+    bodies = [
+        zlib.compress(json.dumps([each.as_dict() for each in _trajectories("", rng)]).encode(), 1)
+        for _ in range(SAMPLE)
+    ]
+    rows = [(_id(number), store_candidates.checked(bodies[number % SAMPLE])) for number in range(questions)]
+    for figures in store_candidates.report(names or list(store_candidates.CANDIDATES), rows, seconds, workers, damages):
+        print(json.dumps({"bench": "formats", "questions": questions, **figures}), flush=True)
 
 
 def _questions(count: int, picture: str, size: Size) -> Iterator[Question]:
@@ -239,15 +257,13 @@ def _fill(path: Path, questions: int) -> float:
     with StoreWriter(path) as writer:
         for number in range(SAMPLE):
             writer.add(_id(number), _trajectories(_id(number), rng), {"maker": "grn_cvs", "shortfall": 0})
-    rate = SAMPLE * PER_QUESTION / (time.perf_counter() - start)
-    # The rest is copied in with new ids: making a million trajectories is not what is measured here.
-    segments = read_manifest(path)
-    bodies = [encode(each)[2:4] for each in TrajectoryStore(path).entries()]
-    for first in range(SAMPLE, questions, QUESTIONS_A_SEGMENT):
-        last = min(first + QUESTIONS_A_SEGMENT, questions)
-        rows = [as_row(_id(number), *bodies[number % SAMPLE]) for number in range(first, last)]
-        segments.append(new_segment(path, rows))
-    write_manifest(path, segments)
+        writer.commit()
+        rate = SAMPLE * PER_QUESTION / (time.perf_counter() - start)
+        # not all of them different: making a million trajectories is not what is measured here
+        bodies = [[each.trajectories, each.record] for each in TrajectoryStore(path).entries()]
+        for number in range(SAMPLE, questions):
+            made, record = bodies[number % SAMPLE]
+            writer.add(_id(number), [replace(each, expert_id=_id(number)) for each in made], record)
     return rate
 
 

@@ -12,6 +12,8 @@ from ablations.results import Result, write_result
 from ablations.rows import ALL_SEEDS, MICRO_BATCHES, N_ON_POLICY, RECOMMENDED, ROWS, STORES, Row, named
 from ablations.runner import Plan, command, run_all
 
+from medeyes_verl.expert.store import FILE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,9 +96,9 @@ def test_results_of_another_length_are_not_mixed_in(tmp_path: Path) -> None:
 def test_what_the_benchmark_needs_is_what_the_runs_use(tmp_path: Path) -> None:
     made = steps(tmp_path, ROOT, BenchmarkSize(), {"grn_cvs", "random"})
     left = {step.leaves for step in made}
-    assert questions(tmp_path) / "grn_cvs" / "manifest.json" in left
-    assert questions(tmp_path) / "random" / "manifest.json" in left
-    assert questions(tmp_path) / "greedy" / "manifest.json" not in left
+    assert questions(tmp_path) / "grn_cvs" / FILE in left
+    assert questions(tmp_path) / "random" / FILE in left
+    assert questions(tmp_path) / "greedy" / FILE not in left
     assert policy(tmp_path) / "config.json" in left
     assert all(Path(word).exists() for step in made for word in step.command if word.endswith(".py"))
 

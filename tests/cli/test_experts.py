@@ -71,8 +71,8 @@ def test_validate_counts_and_fails_on_damage(tmp_path: Path) -> None:
     sound = RUN.invoke(experts, ["validate", str(store)])
     assert sound.exit_code == 0, sound.output
     assert "6 trajectories for 3 questions" in " ".join(sound.output.split())
-    segment = next(store.glob("segment-*"))
-    segment.write_bytes(segment.read_bytes()[:-9])
+    file = store / "trajectories.sqlite"
+    file.write_bytes(file.read_bytes()[:-9])
     damaged = RUN.invoke(experts, ["validate", str(store)])
     assert damaged.exit_code == 1
     assert "damaged:" in damaged.output

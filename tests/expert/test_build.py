@@ -16,7 +16,7 @@ from medeyes_verl.expert.build import FAILURES_IN_A_ROW, BuildCounts, build
 from medeyes_verl.expert.oracles.protocol import OracleDownError, OracleError
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.sampler import Sampled
-from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
+from medeyes_verl.expert.store import FILE, StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.expert.upkeep import check_store
 from medeyes_verl.gaze.geometry import Box, Size
@@ -118,14 +118,14 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
     rounds = 0
     while True:
-        before = len(TrajectoryStore(store)) if (store / "manifest.json").exists() else 0
+        before = len(TrajectoryStore(store)) if (store / FILE).exists() else 0
         if before == len(asked):
             break
         victim = fork.Process(target=run, args=(asked, store))
         victim.start()
         deadline = time.monotonic() + 20
         while victim.is_alive() and time.monotonic() < deadline:
-            if (store / "manifest.json").exists() and len(TrajectoryStore(store)) >= before + 30:
+            if (store / FILE).exists() and len(TrajectoryStore(store)) >= before + 30:
                 os.kill(victim.pid or 0, signal.SIGKILL)
                 break
             time.sleep(0.002)

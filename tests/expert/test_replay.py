@@ -88,28 +88,28 @@ def test_a_saved_buffer_comes_back(tmp_path: Path, order: str) -> None:
     buffer, rng = ReplayBuffer(settings), random.Random(0)
     for step in range(60):
         buffer.add(success(rng.choice("abcd"), rng.randrange(20)), rng.random(), step)
-    buffer.save(tmp_path / "replay.arrow")
-    back = ReplayBuffer.restore(tmp_path / "replay.arrow", settings)
+    buffer.save(tmp_path / "replay.sqlite")
+    back = ReplayBuffer.restore(tmp_path / "replay.sqlite", settings)
     assert [back.get(each, 9) for each in "abcd"] == [buffer.get(each, 9) for each in "abcd"]
     for each in (buffer, back):
         each.add(success("e", 1), 0.5, 99)
     assert [back.get(each, 9) for each in "abcde"] == [buffer.get(each, 9) for each in "abcde"]
-    smaller = ReplayBuffer.restore(tmp_path / "replay.arrow", ReplaySettings(1, 2, order))  # type: ignore[arg-type]
+    smaller = ReplayBuffer.restore(tmp_path / "replay.sqlite", ReplaySettings(1, 2, order))  # type: ignore[arg-type]
     assert len(smaller) == 2
 
 
 def test_an_empty_buffer_is_saved_too(tmp_path: Path) -> None:
-    ReplayBuffer(ReplaySettings()).save(tmp_path / "replay.arrow")
-    assert len(ReplayBuffer.restore(tmp_path / "replay.arrow", ReplaySettings())) == 0
+    ReplayBuffer(ReplaySettings()).save(tmp_path / "replay.sqlite")
+    assert len(ReplayBuffer.restore(tmp_path / "replay.sqlite", ReplaySettings())) == 0
 
 
 def test_a_damaged_buffer_is_a_clear_error(tmp_path: Path) -> None:
-    file = tmp_path / "replay.arrow"
+    file = tmp_path / "replay.sqlite"
     buffer = ReplayBuffer(ReplaySettings())
     buffer.add(success("q", 1), 1.0, 0)
     buffer.save(file)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(StoreError, match=r"replay\.arrow"):
+    with pytest.raises(StoreError, match=r"replay\.sqlite"):
         ReplayBuffer.restore(file, ReplaySettings())
 
 

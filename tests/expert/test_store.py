@@ -6,14 +6,25 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
+import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from medeyes_verl.expert import manifest, segment, store
+from medeyes_verl.expert import entry_file, store
 from medeyes_verl.expert.store import StoreError, StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
+from medeyes_verl.expert.upkeep import check_store
 from medeyes_verl.gaze.geometry import Box
 
 
@@ -49,14 +60,6 @@ def test_a_question_without_trajectories_is_known(tmp_path: Path) -> None:
     reader = TrajectoryStore(tmp_path / "s")
     assert "none" in reader
     assert reader.get("none") == []
-
-
-def test_equal_hashes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (segment, store):
-        monkeypatch.setattr(module, "key_of", lambda expert_id: 7)
-    reader = TrajectoryStore(filled(tmp_path / "s", ["a", "b", "c"]))
-    assert [reader.get(each)[0].expert_id for each in "abc"] == ["a", "b", "c"]
-    assert reader.get("d") == []
 
 
 def test_readers_see_a_commit_whole_and_without_reopening(tmp_path: Path) -> None:
@@ -125,44 +128,140 @@ def test_processes_append_at_once(tmp_path: Path) -> None:
     assert all(reader.get(f"{name}{number}") for name in "abc" for number in range(60))
 
 
-def test_small_segments_are_merged_and_old_readers_go_on(tmp_path: Path) -> None:
+def test_an_early_reader_sees_what_is_added_later(tmp_path: Path) -> None:
     path = filled(tmp_path / "s", ["first"])
     early = TrajectoryStore(path)
-    append(path, "x", 5 * 4 * store.MAX_SMALL_SEGMENTS)
-    files = list(path.glob("segment-*"))
-    assert len(files) == len(manifest.read_manifest(path)) < store.MAX_SMALL_SEGMENTS
-    assert early.get("first") == [trajectory("first"), trajectory("first", "bar")]
-    assert len(TrajectoryStore(path)) == 1 + 5 * 4 * store.MAX_SMALL_SEGMENTS
+    assert early.get("x0") == []
+    append(path, "x", 60)
+    assert all(early.get(f"x{number}") for number in range(60))
+    assert early.get("x60") == []
+    assert list(early.ids()) == ["first", *(f"x{number}" for number in range(60))]
+    assert len(early) == 61
 
 
-@pytest.mark.parametrize("place", ["write_segment", "new_segment", "write_manifest", "os.replace"])
+@pytest.mark.parametrize("place", ["create", "insert", "commit"])
 def test_a_writer_killed_anywhere_leaves_a_whole_store(tmp_path: Path, place: str) -> None:
-    """kill -9 just before, during and after the moves of a commit; the next build goes on."""
-    path = filled(tmp_path / "s", ["a"])
+    """kill -9 while the file is made, inside of a commit's transaction, and just after it; the next build resumes."""
+    path = tmp_path / "s"
+    if place != "create":
+        filled(path, ["a"])
 
-    def die_at_commit() -> None:
-        def die(*_: object) -> None:
+    def killed() -> None:
+        def kill(*_: object) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        if place == "os.replace":
-            manifest.os.replace = die  # type: ignore[assignment]
-        elif place == "write_segment":
-            manifest.write_segment = lambda target, rows: (target.write_bytes(b"ARROW1"), die())  # type: ignore[assignment]
-        else:
-            setattr(store, place, die)
+        if place == "create":
+            store.os.replace = kill  # type: ignore[assignment]
+        elif place == "insert":
+            entry_file.read_promise, read = (
+                lambda db: (db.execute("PRAGMA cache_size=1"), read(db))[1],
+                entry_file.read_promise,
+            )  # type: ignore[assignment]
+            entry_file._promise_row = kill  # type: ignore[assignment]
         with StoreWriter(path) as writer:
-            writer.add("b", [trajectory("b")])
+            for number in range(500):
+                writer.add(f"b{number}", [trajectory(f"b{number}")])
+            if place == "commit":
+                writer.commit()
+                kill()
 
-    victim = multiprocessing.get_context("fork").Process(target=die_at_commit)
+    victim = multiprocessing.get_context("fork").Process(target=killed)
     victim.start()
     victim.join()
     assert victim.exitcode == -signal.SIGKILL
-    assert list(TrajectoryStore(path).ids()) == ["a"]
-    filled(path, ["b"])
-    assert sorted(TrajectoryStore(path).ids()) == ["a", "b"]
-    assert not list(path.glob(".manifest*"))
-    assert len(list(path.glob("*segment*"))) == 2
-    assert not list(path.glob(".segment*"))
+    committed = {"create": 0, "insert": 1, "commit": 501}[place]
+    if place == "create":
+        with pytest.raises(StoreError, match="no trajectory store"):
+            TrajectoryStore(path)
+    else:
+        assert len(TrajectoryStore(path)) == len(list(TrajectoryStore(path).ids())) == committed
+    filled(path, ["c"])
+    assert len(TrajectoryStore(path)) == committed + 1
+    assert check_store(path).damage == []
+    assert {file.name for file in path.iterdir()} == {".lock", store.FILE}
+
+
+def test_kill_9_at_any_time_keeps_every_acknowledged_commit(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+
+    def write_on(acknowledge: Connection, first: int) -> None:
+        writer = StoreWriter(tmp_path / "s", commit_entries=1_000, commit_seconds=1_000)
+        for number in range(first, first + 10_000):
+            writer.add(f"q{number}", [trajectory(f"q{number}")])
+            if number % 20 == 19:
+                writer.commit()
+                acknowledge.send(number + 1)
+
+    rng, known = random.Random(0), 0
+    for _ in range(8):
+        ours, theirs = fork.Pipe()
+        victim = fork.Process(target=write_on, args=(theirs, known))
+        victim.start()
+        theirs.close()
+        known = ours.recv()
+        time.sleep(rng.random() * 0.05)
+        victim.kill()
+        victim.join()
+        with suppress(EOFError):
+            while ours.poll():
+                known = ours.recv()
+        reader = TrajectoryStore(tmp_path / "s")
+        assert len(reader) in (known, known + 20)
+        known = len(reader)
+        assert all(reader.get(f"q{number}") for number in range(0, known, 7))
+    assert check_store(tmp_path / "s").damage == []
+
+
+def test_readers_in_forks_and_threads_share_a_store_object(tmp_path: Path) -> None:
+    ids = [f"q{number}" for number in range(50)]
+    reader = TrajectoryStore(filled(tmp_path / "s", ids))
+
+    def read_all(_: int = 0) -> None:
+        for expert_id in ids * 2:
+            assert reader.get(expert_id) == [trajectory(expert_id), trajectory(expert_id, "bar")]
+            assert reader.get(expert_id + "?") == []
+
+    read_all()
+    forks = [multiprocessing.get_context("fork").Process(target=read_all) for _ in range(3)]
+    for each in forks:
+        each.start()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_all, range(8)))
+    for each in forks:
+        each.join()
+        assert each.exitcode == 0
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"
+"""
+
+
+def test_a_store_on_a_read_only_file_system_is_read(tmp_path: Path) -> None:
+    path = filled(tmp_path / "s", ["a"])
+    private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh", str(path)]
+    if shutil.which("unshare") is None or subprocess.run([*private, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets no process mount a folder read-only for itself")
+    code = (
+        "import sys; from medeyes_verl.expert.store import TrajectoryStore as S; s = S(sys.argv[1]);"
+        "print(len(s.get('a')), len(s.get('b')), list(s.ids()))"
+    )
+    done = subprocess.run([*private, sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.stdout == "2 0 ['a']\n", done.stderr
+    with sqlite3.connect(path / store.FILE) as db:  # a commit left half done, as a killed writer leaves it
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("CREATE TABLE filler AS SELECT randomblob(900) FROM entries, (VALUES (1), (2), (3), (4))")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE filler SET rowid = rowid + 100")
+        db.execute("INSERT INTO filler SELECT randomblob(9000) FROM filler, filler AS more")
+        for name in (store.FILE, f"{store.FILE}-journal"):
+            shutil.copy(path / name, tmp_path / name)
+        db.rollback()
+    db.close()
+    for name in (store.FILE, f"{store.FILE}-journal"):
+        shutil.copy(tmp_path / name, path / name)
+    done = subprocess.run([*private, sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert "killed writer left a commit half done" in done.stderr
 
 
 def test_a_reader_travels_as_its_path(tmp_path: Path) -> None:
@@ -172,58 +271,13 @@ def test_a_reader_travels_as_its_path(tmp_path: Path) -> None:
     assert pickle.loads(blob).get("a") == reader.get("a")
 
 
-def test_a_damaged_byte_is_an_error_and_never_a_wrong_trajectory(tmp_path: Path) -> None:
-    path = filled(tmp_path / "s", ["a", "b"])
-    file = next(path.glob("segment-*"))
-    content = file.read_bytes()
-    place = content.index(b'"answer":"ring"') + len('"answer":"')
-    file.write_bytes(content[:place] + b"king" + content[place + 4 :])
-    reader = TrajectoryStore(path)
-    # The entries are sorted by hash: the first "answer" in the file may be a's or b's.
-    hit, spared = sorted("ab", key=segment.key_of)
-    with pytest.raises(StoreError, match=rf"{file.name}: entry 0 is damaged"):
-        reader.get(hit)
-    assert reader.get(spared)[0] == trajectory(spared)
-
-
-@pytest.mark.parametrize("keep", [0, 10, 0.5, -1])
-def test_a_segment_cut_off_is_a_clear_error(tmp_path: Path, keep: float) -> None:
-    path = filled(tmp_path / "s", ["a"])
-    file = next(path.glob("segment-*"))
-    content = file.read_bytes()
-    file.write_bytes(content[: int(len(content) * keep) if keep == 0.5 else int(keep)])
-    with pytest.raises(StoreError, match=rf"{file.name}.*--repair"):
-        TrajectoryStore(path)
-
-
-def test_a_segment_gone_is_a_clear_error(tmp_path: Path) -> None:
-    path = filled(tmp_path / "s", ["a"])
-    file = next(path.glob("segment-*"))
-    file.unlink()
-    with pytest.raises(StoreError, match=rf"{file.name}.*gone"):
-        TrajectoryStore(path)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        '{"format": "other", "version": 1, "segments": []}',
-        '{"format": "medeyes-trajectories", "version": 2, "segments": []}',
-        '{"format": "medeyes-trajectories", "version": 1, "segments": [{"file": "../../etc/passwd"}]}',
-        '{"format": "medeyes-trajectories", "version": 1, "segments": [{"file": 3}]}',
-        '{"format": "medeyes-trajectories", "version": 1}',
-    ],
-)
-def test_a_foreign_manifest_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StoreError, match=r"manifest\.json"):
-        TrajectoryStore(tmp_path)
-    with pytest.raises(StoreError, match=r"manifest\.json"):
-        StoreWriter(tmp_path)
-    assert (tmp_path / "manifest.json").read_text() == text
+@pytest.mark.parametrize("content", [b"", b"{", b"SQLite format 3\0", b"x" * 9_000])
+def test_a_file_that_is_no_store_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / store.FILE).write_bytes(content)
+    for open_it in (TrajectoryStore, StoreWriter):
+        with pytest.raises(StoreError, match=r"trajectories\.sqlite"):
+            open_it(tmp_path)
+    assert (tmp_path / store.FILE).read_bytes() == content
 
 
 def test_no_store_and_a_strange_folder_are_refused(tmp_path: Path) -> None:
@@ -234,12 +288,11 @@ def test_no_store_and_a_strange_folder_are_refused(tmp_path: Path) -> None:
         StoreWriter(tmp_path)
 
 
-def test_segments_without_a_manifest_are_not_thrown_away(tmp_path: Path) -> None:
+def test_what_lies_beside_a_lost_file_is_not_thrown_away(tmp_path: Path) -> None:
     path = filled(tmp_path / "s", ["a"])
-    (path / "manifest.json").unlink()
-    with pytest.raises(StoreError, match="segment-"):
+    (path / store.FILE).rename(path / f"damaged-0-{store.FILE}")
+    with pytest.raises(StoreError, match="damaged-"):
         StoreWriter(path)
-    assert len(list(path.glob("segment-*"))) == 1
 
 
 def test_a_trajectory_under_another_id_is_refused(tmp_path: Path) -> None:
@@ -248,7 +301,10 @@ def test_a_trajectory_under_another_id_is_refused(tmp_path: Path) -> None:
         writer.add("b", [trajectory("a")])
 
 
-def test_the_manifest_is_readable_and_versioned(tmp_path: Path) -> None:
-    content = json.loads((filled(tmp_path / "s", ["a"]) / "manifest.json").read_text())
-    assert (content["format"], content["version"]) == ("medeyes-trajectories", 1)
-    assert [each["entries"] for each in content["segments"]] == [1]
+def test_the_file_is_versioned_and_readable_by_other_tools(tmp_path: Path) -> None:
+    with sqlite3.connect(filled(tmp_path / "s", ["a"]) / store.FILE) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (entry_file.FORMAT_VERSION,)
+        ((expert_id, packed),) = db.execute("SELECT expert_id, trajectories FROM entries")
+    db.close()
+    assert expert_id == "a"
+    assert [each["answer"] for each in json.loads(zlib.decompress(packed))] == ["ring", "bar"]
