@@ -17,16 +17,17 @@ def clear_errors(console: Console, hint: str = "") -> Iterator[None]:
 
     Args:
         console: where the line is printed.
-        hint: a second line after an error of an endpoint, such as how to resume.
+        hint: a second line after an error of an endpoint or of a user's policy, such as how to resume.
     """
     from medeyes_verl.expert.entry_file import StoreError
     from medeyes_verl.policies.client import EndpointError, RequestRefusedError
+    from medeyes_verl.policies.own import OwnPolicyError
 
     try:
         yield
-    except (ValueError, OSError, StoreError, EndpointError, RequestRefusedError) as error:
+    except (ValueError, OSError, StoreError, EndpointError, RequestRefusedError, OwnPolicyError) as error:
         console.print(f"[bold red]error:[/] {escape(_sentence(error))}", highlight=False, soft_wrap=True)
-        if hint and isinstance(error, EndpointError):
+        if hint and isinstance(error, EndpointError | OwnPolicyError):
             console.print(escape(hint), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

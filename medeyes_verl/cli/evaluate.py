@@ -41,7 +41,10 @@ COLUMNS = (
 def evaluate(
     source: Annotated[
         str,
-        typer.Argument(help="a run, a model (folder or Hugging Face name), an endpoint (http://…/v1), a dump (.jsonl)"),
+        typer.Argument(
+            help="a run, a model (folder or Hugging Face name), an endpoint (http://…/v1), a dump (.jsonl), "
+            "or a policy of your own (FILE.py:NAME, docs/extend.md)"
+        ),
     ] = QUICKSTART,
     data: Annotated[
         list[Path] | None,
@@ -68,6 +71,9 @@ def evaluate(
         str | None, typer.Option(help="for an endpoint: the policy's folder or name, to count tokens as training does")
     ] = None,
     plain: Annotated[bool, typer.Option(help="for an endpoint: send only OpenAI's own fields")] = False,
+    policy_settings: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML: keyword arguments of a policy of your own")
+    ] = None,
     image_root: Annotated[Path | None, typer.Option(help="folder that relative image paths start from")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one response")] = 600.0,
 ) -> None:
@@ -76,8 +82,9 @@ def evaluate(
     A model is served by a vLLM of its own, on this machine. An endpoint's key is read from MEDEYES_API_KEY.
     """
     from medeyes_verl.evaluation.run import read_tables
-    from medeyes_verl.evaluation.session import Options, play, replay
+    from medeyes_verl.evaluation.session import Options, play, play_own, replay
     from medeyes_verl.evaluation.sources import find_source
+    from medeyes_verl.import_path import read_arguments
     from medeyes_verl.policies.chat import Sampling
     from medeyes_verl.policies.destination import destination_of
 
@@ -89,9 +96,17 @@ def evaluate(
         rows = read_tables(found.tables, limit)
         drawn = (1.0 if n > 1 else 0.0) if temperature is None else temperature
         sampling = Sampling(temperature=drawn, top_p=top_p, seed=seed)
-        how = "Dumped validation" if found.kind == "dump" else _named(sampling, n)
+        if found.kind == "policy":
+            given = {"--temperature": temperature is not None, "--top-p": top_p != 1.0, "--seed": seed != 0}
+            given |= {"--model": model is not None, "--plain": plain, "--timeout": timeout != 600.0}
+            if unread := [option for option, is_given in given.items() if is_given]:
+                raise ValueError(f"{', '.join(unread)}: a policy of your own does not read it; use --policy-settings")
+        elif policy_settings is not None:
+            raise ValueError(f"--policy-settings is for a policy of your own (FILE.py:NAME), not for {source}")
+        how = {"dump": "Dumped validation", "policy": "Evaluation"}.get(found.kind) or _named(sampling, n)
+        kind = "your policy" if found.kind == "policy" else found.kind
         console.print(
-            f"{how} of {found.kind} {escape(found.name)}, recipe {escape(found.recipe.name)}: {len(rows)} questions of "
+            f"{how} of {kind} {escape(found.name)}, recipe {escape(found.recipe.name)}: {len(rows)} questions of "
             + escape(", ".join(map(str, found.tables))),
             highlight=False,
             soft_wrap=True,
@@ -111,9 +126,11 @@ def evaluate(
             processor=processor,
             plain=plain,
             api_key=os.environ.get(API_KEY),
+            arguments={} if policy_settings is None else read_arguments(policy_settings),
         )
+        run = play_own if found.kind == "policy" else play
         with Progress(*COLUMNS, console=console) as bar:
-            _report(found, play(found, rows, options, bar.console.print, partial(_begin, bar)), how)
+            _report(found, run(found, rows, options, bar.console.print, partial(_begin, bar)), how)
 
 
 def compare(
@@ -164,6 +181,12 @@ def _report(found: Source, outcome: Outcome, how: str) -> None:
     if broken:
         console.print(
             f"[yellow]{broken} episodes, refused by the server, count as incorrect[/]; run again to retry them"
+        )
+    if failed := [episode for episode in outcome.episodes if episode.scores.error is not None]:
+        console.print(
+            f"[yellow]{len(failed)} episodes could not be scored by reward.medeyes.parts[/], the first, question "
+            + escape(f"{failed[0].id}: {failed[0].scores.error}"),
+            highlight=False,
         )
     if outcome.facts.get("disagreeing_with_training"):
         count = outcome.facts["disagreeing_with_training"]

@@ -180,7 +180,7 @@ def _advantage_remedy(played: list[Played], plan: Plan, worst: float) -> str:
 
 
 def policy_all_wrong(settings: RewardSettings) -> float:
-    """What a rollout earns that keeps the grammar, looks nowhere and answers incorrectly."""
+    """What a rollout earns that keeps the grammar, looks nowhere and answers incorrectly; 0 of parts of the user's."""
     return settings.grammar_weight
 
 

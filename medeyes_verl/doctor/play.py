@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.doctor.images import SizeOnlyImage
 from medeyes_verl.doctor.recipe import Plan
 from medeyes_verl.doctor.table import ExpertRow
 from medeyes_verl.evaluation.player import with_system_prompt
+from medeyes_verl.evaluation.scoring import reward_facts
 from medeyes_verl.expert.replay import choose_off_policy
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory, turn_texts
@@ -23,6 +24,7 @@ from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 from medeyes_verl.reward.compose import RewardParts, reward
+from medeyes_verl.reward.parts import score_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,7 @@ async def _play(
         conversation = Conversation(tokens, messages, episode.views, plan.episode.response_length)
         plays.longest_prompt = max(plays.longest_prompt or 0, len(conversation.prompt_ids))
         trace = await rollout(episode, conversation, policy)
-    extra = row.row["extra_info"]
-    parts = reward(
-        trace,
-        row.row["reward_model"]["ground_truth"],
-        extra["question_type"],
-        tuple(extra.get("options") or ()),
-        plan.episode.reward,
-    )
-    return Played(group, trace, parts, trajectory.correct)
+    facts, settings = reward_facts(row.row), plan.episode.reward
+    parts = reward(trace, facts.ground_truth, facts.question_type, facts.options, settings)
+    own = await score_parts(settings.parts, trace, facts)
+    return Played(group, trace, replace(parts, total=parts.total + own.total), trajectory.correct)

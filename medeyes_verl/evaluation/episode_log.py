@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -46,6 +46,10 @@ class Scores:
     """MedEvalKit's rule; None for multiple choice, which it draws at random."""
     llava_med_recall: float | None
     """LLaVA-Med's recall of an open answer, its substring rule for yes/no; None for multiple choice."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The user's own reward parts by name, before their weights; empty where one of them failed."""
+    error: str | None = None
+    """Why a part of the user's own could not score the episode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Run the rows of a table against an endpoint, many episodes in flight at once."""
+"""Run the rows of a table with a policy, many episodes in flight at once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from PIL import Image
 from medeyes_verl.data.row import prompt_messages
 from medeyes_verl.evaluation.episode_log import Key, LoggedEpisode, Stream
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.evaluation.scoring import row_facts, score
+from medeyes_verl.evaluation.scoring import OwnParts, own_parts, row_facts, score
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
 from medeyes_verl.gaze.geometry import Size
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.prompt import system_prompt
-from medeyes_verl.gaze.rollout import rollout
+from medeyes_verl.gaze.rollout import Policy, rollout
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.policies.chat import ChatPolicy, Requests
 from medeyes_verl.policies.chat_conversation import ChatConversation, UsageBudget
@@ -52,24 +52,32 @@ async def play_texts(row: Row, recipe: Recipe, texts: Iterable[str], source: str
     Raises ValueError when a picture cannot be used.
     """
     trace = await rollout(_episode(row, recipe), Unbudgeted(), StoredPolicy(texts))
-    return logged(row, trace, recipe, sample=0, model=source, stream=stream, seconds=0.0)
+    own = await own_parts(row, trace, recipe.reward)
+    return logged(row, trace, recipe, own, sample=0, model=source, stream=stream, seconds=0.0)
+
+
+PolicyOf = Callable[[str], Policy[ChatConversation]]
+"""The policy of the episode with a key: benchmark, question and sample, joined by slashes."""
+
+
+def endpoint_policy(client: ChatClient, requests: Requests) -> PolicyOf:
+    """Every episode's policy is the model behind an endpoint, with a seed of its own."""
+    return lambda key: ChatPolicy(client, requests, key)
 
 
 class Player:
-    """Plays against one endpoint. `tokens` of the policy make the token budget exact; None counts by usage."""
+    """Runs episodes with one policy. `tokens` of it make the token budget exact; None counts by usage."""
 
-    def __init__(
-        self, client: ChatClient, requests: Requests, recipe: Recipe, tokens: PolicyTokens | None = None
-    ) -> None:
-        self._client = client
-        self._requests = requests
+    def __init__(self, policy_of: PolicyOf, model: str, recipe: Recipe, tokens: PolicyTokens | None = None) -> None:
+        self._policy_of = policy_of
+        self._model = model
         self._recipe = recipe
         self._tokens = tokens
 
     async def play(self, asked: Asked) -> LoggedEpisode:
-        """One episode. Raises EndpointError; ValueError when a picture of the row cannot be used."""
+        """One episode. Raises the policy's own errors; ValueError when a picture of the row cannot be used."""
         episode, conversation = await asyncio.to_thread(self._prepare, asked)
-        policy = ChatPolicy(self._client, self._requests, "/".join(str(part) for part in asked.key))
+        policy = self._policy_of("/".join(str(part) for part in asked.key))
         started = time.perf_counter()
         error: str | None = None
         try:
@@ -78,14 +86,16 @@ class Player:
         except RequestRefusedError as refused:
             episode.truncate()
             trace, error = episode.trace, str(refused)
+        seconds = round(time.perf_counter() - started, 4)
         return logged(
             asked.row,
             trace,
             self._recipe,
+            await own_parts(asked.row, trace, self._recipe.reward),
             sample=asked.sample,
-            model=self._requests.model,
+            model=self._model,
             stream="on_policy",
-            seconds=round(time.perf_counter() - started, 4),
+            seconds=seconds,
             prompts_differing=conversation.prompts_differing,
             error=error,
         )
@@ -145,10 +155,10 @@ def _episode(row: Row, recipe: Recipe) -> Episode:
     return Episode([_picture(str(root / path)) for path in row["images"]], recipe.rules)
 
 
-def logged(row: Row, trace: EpisodeTrace, recipe: Recipe, **played: Any) -> LoggedEpisode:
+def logged(row: Row, trace: EpisodeTrace, recipe: Recipe, own: OwnParts, **played: Any) -> LoggedEpisode:
     """Join a trace to its row and its scores; `played` are the fields of LoggedEpisode that neither holds."""
     facts = row_facts(row)
     root = recipe.image_root or Path()
     facts["images"] = tuple(str(root / path) for path in facts["images"])
-    scores = score(trace, facts["ground_truth"], facts["question_type"], facts["options"], recipe.reward)
+    scores = score(trace, facts["ground_truth"], facts["question_type"], facts["options"], recipe.reward, own)
     return LoggedEpisode(**facts, trace=trace, scores=scores, **played)

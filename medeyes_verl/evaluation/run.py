@@ -19,9 +19,10 @@ from typing import Any
 from medeyes_verl.data.atomic import write_json
 from medeyes_verl.data.row import read_rows
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, read_episodes
-from medeyes_verl.evaluation.player import Asked, Player, Row, play_all
+from medeyes_verl.evaluation.player import Asked, Player, PolicyOf, Row, endpoint_policy, play_all
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.import_path import file_digest
 from medeyes_verl.policies.chat import Requests
 from medeyes_verl.policies.client import ChatClient, Patience
 
@@ -88,9 +89,18 @@ def only_model(endpoint: Endpoint) -> str:
 
 
 def settings_of(
-    *, model: str, recipe: Recipe, requests: Requests, tables: Sequence[Path], exact_budget: bool
+    *,
+    model: str,
+    recipe: Recipe,
+    requests: Requests | None,
+    tables: Sequence[Path],
+    exact_budget: bool,
+    arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All that decides an answer, in plain JSON. Not among it: how many questions, samples and requests at once."""
+    """All that decides an answer, in plain JSON. Not among it: how many questions, samples and requests at once.
+
+    `requests` are those to an endpoint, `arguments` those of a policy of the user's own.
+    """
     game = asdict(recipe)
     del game["serving"], game["image_root"]
     return json.loads(
@@ -98,9 +108,11 @@ def settings_of(
             {
                 "model": _model_stamp(model),
                 "recipe": game,
-                "sampling": asdict(requests.sampling),
-                "extensions": requests.extensions,
+                "sampling": None if requests is None else asdict(requests.sampling),
+                "extensions": None if requests is None else requests.extensions,
+                "arguments": dict(arguments or {}),
                 "exact_budget": exact_budget,
+                "code": {path: file_digest(path) for path in (model, *(part.path for part in recipe.reward.parts))},
                 "tables": [[table.name, hashlib.sha256(table.read_bytes()).hexdigest()] for table in tables],
             }
         )
@@ -138,21 +150,48 @@ def evaluate(
 
     Raises EndpointError when the endpoint fails for good: what was played is in the log, and the same call goes on.
     """
-    asked = work.asked
 
     async def main() -> None:
-        with EpisodeLog(output / EPISODES) as log:
-            waiting = [each for each in asked if each.key not in log.done]
-
-            def keep(episode: LoggedEpisode) -> None:
-                log.append(episode)
-                on_episode(episode)
-
-            async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.patience, concurrency) as client:
-                player = Player(client, requests, recipe, tokens)
-                await play_all(player, waiting, concurrency, keep)
+        async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.patience, concurrency) as client:
+            player = Player(endpoint_policy(client, requests), requests.model, recipe, tokens)
+            await _play_left(player, work, output, concurrency, on_episode)
 
     asyncio.run(main())
+    return _episodes_of(work, output)
+
+
+def evaluate_policy(
+    policy_of: PolicyOf,
+    name: str,
+    recipe: Recipe,
+    work: Work,
+    output: Path,
+    *,
+    concurrency: int,
+    tokens: PolicyTokens | None = None,
+    on_episode: Callable[[LoggedEpisode], None] = lambda _: None,
+) -> list[LoggedEpisode]:
+    """As `evaluate`, with a policy in this process. Raises the policy's errors; the same call resumes."""
+    player = Player(policy_of, name, recipe, tokens)
+    asyncio.run(_play_left(player, work, output, concurrency, on_episode))
+    return _episodes_of(work, output)
+
+
+async def _play_left(
+    player: Player, work: Work, output: Path, concurrency: int, on_episode: Callable[[LoggedEpisode], None]
+) -> None:
+    with EpisodeLog(output / EPISODES) as log:
+
+        def keep(episode: LoggedEpisode) -> None:
+            log.append(episode)
+            on_episode(episode)
+
+        waiting = [each for each in work.asked if each.key not in log.done]
+        await play_all(player, waiting, concurrency, keep)
+
+
+def _episodes_of(work: Work, output: Path) -> list[LoggedEpisode]:
+    asked = work.asked
     wanted = {each.key for each in asked}
     return [episode for episode in read_episodes(output / EPISODES) if episode.key in wanted]
 

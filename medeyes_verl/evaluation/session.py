@@ -12,13 +12,24 @@ from typing import Any
 from medeyes_verl.evaluation.dump import read_dump
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.evaluation.player import Row
-from medeyes_verl.evaluation.run import EPISODES, Endpoint, Work, begin, evaluate, only_model, settings_of
+from medeyes_verl.evaluation.run import (
+    EPISODES,
+    Endpoint,
+    Work,
+    begin,
+    evaluate,
+    evaluate_policy,
+    only_model,
+    settings_of,
+)
 from medeyes_verl.evaluation.sources import Source
 from medeyes_verl.extras import require
 from medeyes_verl.policies.chat import Requests, Sampling
 from medeyes_verl.policies.chat_conversation import load_tokens
 from medeyes_verl.policies.client import Patience
+from medeyes_verl.policies.own import OwnPolicy
 from medeyes_verl.policies.server import SERVED_NAME, serve
+from medeyes_verl.reward.parts import load_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,8 @@ class Options:
     """For an endpoint: only OpenAI's own fields."""
     api_key: str | None = None
     """For an endpoint."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """For a policy of the user's own: its keyword arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,7 @@ Begin = Callable[[int, int], Callable[[LoggedEpisode], None]]
 def play(source: Source, rows: Sequence[Row], options: Options, say: Callable[[str], None], on_begin: Begin) -> Outcome:
     """Play a model or an endpoint. Raises EndpointError, and ValueError for what cannot be used."""
     serving = source.kind == "model"
+    load_parts(source.recipe.reward.parts)  # an error in one is said before anything is served
     if serving:
         require("vllm")
     policy = source.name if serving else options.processor
@@ -110,8 +124,49 @@ def play(source: Source, rows: Sequence[Row], options: Options, say: Callable[[s
     return Outcome(episodes, settings, facts)
 
 
+def play_own(
+    source: Source, rows: Sequence[Row], options: Options, say: Callable[[str], None], on_begin: Begin
+) -> Outcome:
+    """Play a policy that the user names by import path. Raises ImportPathError, OwnPolicyError, ValueError."""
+    load_parts(source.recipe.reward.parts)
+    policy = OwnPolicy(source.name, "SOURCE", options.arguments)
+    tokens = None if options.processor is None else load_tokens(options.processor)
+    recipe = source.recipe if tokens is None else replace(source.recipe, rules=tokens.rules(source.recipe.rules))
+    settings = settings_of(
+        model=source.name,
+        recipe=recipe,
+        requests=None,
+        tables=source.tables,
+        exact_budget=tokens is not None,
+        arguments=options.arguments,
+    )
+    begin(source.output, settings)
+    work = Work(rows=rows, samples=options.samples)
+    left = work.left(source.output)
+    started = time.monotonic()
+    episodes = evaluate_policy(
+        lambda _: policy,
+        source.name,
+        recipe,
+        work,
+        source.output,
+        concurrency=options.concurrency,
+        tokens=tokens,
+        on_episode=on_begin(len(work.asked), len(work.asked) - left),
+    )
+    seconds = time.monotonic() - started
+    facts = {
+        "episodes_played_now": left,
+        "seconds": round(seconds, 2),
+        "episodes_a_second": round(left / seconds, 2) if left else None,
+        "concurrency": options.concurrency,
+    }
+    return Outcome(episodes, settings, facts)
+
+
 def replay(source: Source, rows: Sequence[Row]) -> Outcome:
     """Read the dump of a validation. Its log is made anew each time. Raises ValueError."""
+    load_parts(source.recipe.reward.parts)
     dumped = read_dump(Path(source.name), rows, source.recipe)
     (source.output / EPISODES).unlink(missing_ok=True)
     with EpisodeLog(source.output / EPISODES) as log:

@@ -1,4 +1,4 @@
-"""What a user names to be evaluated: a policy to serve, an endpoint, or the dump of a validation."""
+"""What a user names to be evaluated: a policy to serve or of her own, an endpoint, or the dump of a validation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe, validation_tables
 from medeyes_verl.evaluation.run_folder import policy_and_recipe, recipe_file
+from medeyes_verl.import_path import is_import_path
 
-Kind = Literal["model", "endpoint", "dump"]
+Kind = Literal["model", "endpoint", "dump", "policy"]
 SOURCES = (
     "name the output directory of a run, a model folder, a model of the Hugging Face Hub (owner/name), "
-    "an endpoint (http://HOST:PORT/v1), or a dump of a validation (.jsonl)"
+    "an endpoint (http://HOST:PORT/v1), a dump of a validation (.jsonl), or a policy of your own (FILE.py:NAME)"
 )
 """What an evaluation takes, as errors say it."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
@@ -28,7 +29,7 @@ class Source:
 
     kind: Kind
     name: str
-    """A model's folder or Hugging Face name; a base URL; a dump's path."""
+    """A model's folder or Hugging Face name; a base URL; a dump's path; a policy's import path."""
     recipe: Recipe
     tables: tuple[Path, ...]
     output: Path
@@ -46,6 +47,10 @@ def find_source(
     kind: Kind
     if named.startswith(("http://", "https://")):
         kind, name, home = "endpoint", named, Path("outputs/evaluate/endpoint")
+        if told is None and processor is not None:
+            told = read_recipe(guess_recipe(Path(processor)))
+    elif is_import_path(named) and not path.exists():
+        kind, name, home = "policy", named, Path("outputs/evaluate") / named.rpartition(":")[2]
         if told is None and processor is not None:
             told = read_recipe(guess_recipe(Path(processor)))
     elif path.is_dir():

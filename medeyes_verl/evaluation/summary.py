@@ -22,6 +22,8 @@ Figures = dict[str, Any]
 """Figures of one group by name; None where a figure has no meaning for it."""
 
 QUESTION_TYPES = ("closed", "open", "multiple_choice")
+PART = "part:"
+"""Before the name of a reward part of the user's own, among the metrics of a group."""
 BREAKDOWNS: dict[str, Callable[[LoggedEpisode], str | None]] = {
     "question_type": lambda episode: episode.question_type,
     "organ": lambda episode: episode.organ,
@@ -112,6 +114,17 @@ def _secondary(episodes: Sequence[LoggedEpisode]) -> Figures:
         "format_valid": fmean(episode.scores.r_grammar for episode in episodes),
         "answered": fmean(episode.trace.finish == "answered" for episode in episodes),
         "broken_off": sum(episode.error is not None for episode in episodes),
+        "not_scored": sum(episode.scores.error is not None for episode in episodes),
+        **_own_parts(episodes),
+    }
+
+
+def _own_parts(episodes: Sequence[LoggedEpisode]) -> Figures:
+    """The mean of each reward part of the user's own, over the episodes that it scored."""
+    names = dict.fromkeys(name for episode in episodes for name in episode.scores.parts)
+    return {
+        f"{PART}{name}": _mean(episode.scores.parts[name] for episode in episodes if name in episode.scores.parts)
+        for name in names
     }
 
 

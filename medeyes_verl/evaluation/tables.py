@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medeyes_verl.evaluation.published import CAVEAT, PAPER, PAPER_ACCURACY
-from medeyes_verl.evaluation.summary import QUESTION_TYPES, Figures
+from medeyes_verl.evaluation.summary import PART, QUESTION_TYPES, Figures
 
 Summary = Mapping[str, Mapping[str, Any]]
 """What `summarise` returns."""
@@ -25,6 +25,7 @@ HEADINGS = {
     "llava_med_recall": "LLaVA-Med recall",
     "format_valid": "format valid",
     "broken_off": "broken off",
+    "not_scored": "not scored",
     "no_gaze": "no gaze",
     "scan_share": "scans",
     "drill_share": "drills",
@@ -47,6 +48,9 @@ def markdown(summary: Summary, title: str) -> str:
     if any(figures["samples"] > 1 for figures in overall.values()):
         parts += ["## Several samples a question", _plain(overall, ("samples", "pass", "majority"))]
     parts += ["## Other scores", _plain(overall, SECONDARY)]
+    own = tuple(dict.fromkeys(key for figures in overall.values() for key in figures if key.startswith(PART)))
+    if own or any(figures["not_scored"] for figures in overall.values()):
+        parts += ["## Own reward parts", _plain(overall, (*own, "not_scored"))]
     parts += ["## Looking", _plain(overall, LOOKING)]
     parts += ["## What it cost", _plain(overall, COST)]
     if any(figures["grounded"] for figures in overall.values()):
@@ -70,7 +74,8 @@ def csv_text(summary: Summary) -> str:
         for group, figures in groups.items()
     ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    names = list(dict.fromkeys(key for line in lines for key in line))  # a group may have parts that another lacks
+    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _safe(value) for key, value in line.items()} for line in lines)
     return text.getvalue()
@@ -108,8 +113,8 @@ def _accuracy(summary: Summary) -> str:
 
 
 def _plain(overall: Mapping[str, Figures], names: Sequence[str]) -> str:
-    rows = [(name, *(_cell(key, figures[key]) for key in names)) for name, figures in overall.items()]
-    return table(("benchmark/split", *(HEADINGS.get(key, key) for key in names)), rows)
+    rows = [(name, *(_cell(key, figures.get(key)) for key in names)) for name, figures in overall.items()]
+    return table(("benchmark/split", *(HEADINGS.get(key, key.removeprefix(PART)) for key in names)), rows)
 
 
 def _paper(overall: Mapping[str, Figures]) -> str:

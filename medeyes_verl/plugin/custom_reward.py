@@ -4,19 +4,13 @@ Called as veRL's NaiveRewardManager calls it (verl/experimental/reward_loop/rewa
 """
 
 import asyncio
-import inspect
-import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from verl import DataProto
 
 from medeyes_verl.data.completion import UNKNOWN_SOURCE
-
-
-class CustomRewardError(ValueError):
-    """What the user's reward function returned is no score."""
+from medeyes_verl.reward.parts import call, score_of
 
 
 class CustomReward:
@@ -30,7 +24,7 @@ class CustomReward:
     async def __call__(self, item: Any, extra_info: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score one row: the score, and the other keys of a mapping that the function returned.
 
-        Raises what the function raises, and CustomRewardError for a result that is no finite number.
+        Raises what the function raises, and ScoreError for a result that is no finite number.
         """
         row = item.non_tensor_batch
         arguments = {
@@ -45,13 +39,7 @@ class CustomReward:
             },
             **self._of_reward_model,
         }
-        if inspect.iscoroutinefunction(self._function):
-            result = await self._function(**arguments)
-        else:  # a blocking function must not hold up the other rows of this worker
-            result = await asyncio.to_thread(self._function, **arguments)
-            if inspect.isawaitable(result):
-                result = await result
-        return _score_of(result)
+        return score_of(await call(self._function, **arguments), "reward.custom_reward_function")
 
     def _response(self, item: Any) -> str:
         ids = item.batch["responses"]
@@ -77,20 +65,3 @@ def custom_reward(
 def last_row(data: DataProto) -> Any:
     """The row that is scored: of several outputs of a session, veRL scores the last."""
     return data[-1:][0]
-
-
-def _score_of(result: Any) -> tuple[float, dict[str, Any]]:
-    others: dict[str, Any] = {}
-    score = result
-    if isinstance(result, Mapping):
-        if "score" not in result:
-            raise CustomRewardError(
-                f"reward.custom_reward_function returned a mapping without 'score': {sorted(result)}"
-            )
-        score = result["score"]
-        others = {str(key): value for key, value in result.items() if key != "score"}
-    if hasattr(score, "item") and getattr(score, "size", None) is not None and not isinstance(score, numbers.Number):
-        score = score.item()  # a tensor or an array of one number
-    if not isinstance(score, numbers.Real) or not math.isfinite(score):
-        raise CustomRewardError(f"reward.custom_reward_function returned {score!r:.200}, which is no finite number")
-    return float(score), others

@@ -23,6 +23,7 @@ from medeyes_verl.config.settings import (
 from medeyes_verl.plugin.demonstration_inputs import LOOP_NAME as DEMONSTRATIONS
 from medeyes_verl.plugin.demonstration_inputs import demonstration_problems
 from medeyes_verl.plugin.machine import machine_problems
+from medeyes_verl.plugin.preflight_imports import import_problems
 from medeyes_verl.plugin.preflight_inputs import input_problems, reward_function_problems
 from medeyes_verl.plugin.problem import Problem, value_of
 from medeyes_verl.plugin.streams import OUR_MODES, TRAINER_MODES, knows_streams
@@ -79,6 +80,7 @@ def preflight(config: DictConfig, tables: bool = True) -> list[Problem]:
         *demonstration_problems(config, settings, tables),
         *_of_reward(config),
         *reward_function_problems(config),
+        *import_problems(config, settings),
         *input_problems(config, settings, tables),
     ]
 

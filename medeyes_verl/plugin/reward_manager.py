@@ -15,11 +15,12 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from medeyes_verl.config.settings import reward_settings
-from medeyes_verl.data.completion import RowRefusedError, complete, own_name
+from medeyes_verl.data.completion import UNKNOWN_SOURCE, RowRefusedError, complete, own_name
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.plugin.custom_reward import custom_reward, last_row
 from medeyes_verl.plugin.reward_errors import COUNT, LONGEST_TEXT, TEXT
 from medeyes_verl.reward.compose import RewardParts, reward
+from medeyes_verl.reward.parts import RowFacts, load_parts, score_parts
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class NoTraceError(ValueError):
 
 
 class MedEyesRewardManager(RewardManagerBase):
-    """R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div, plus the user's own function; weights from ``reward.medeyes``."""
+    """R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div, plus the user's parts and function; weights: ``reward.medeyes``."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class MedEyesRewardManager(RewardManagerBase):
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
         self.settings = reward_settings(config)
+        self.part_names = [part.settings.name for part in load_parts(self.settings.parts)]
         self.custom = custom_reward(config, compute_score, tokenizer, reward_router_address, reward_model_tokenizer)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
@@ -57,15 +59,17 @@ class MedEyesRewardManager(RewardManagerBase):
         extra = _completed_extra(row)
         name = str(own_name(extra))
         logged: dict[str, Any] = _logged(RewardParts.zero(), gazes=0) if self.settings.needs_trace else {}
+        logged |= dict.fromkeys(self.part_names, 0.0)
         if self.custom is not None:
             logged["r_custom"] = 0.0
         total, error = 0.0, ""
         try:
             ours = self._ours(row)
             if ours is not None:
-                parts, gazes = ours
-                total = parts.total
-                logged |= _logged(parts, gazes)
+                trace, facts, parts = ours
+                own = await score_parts(self.settings.parts, trace, facts)
+                total = parts.total + own.total
+                logged |= {**_logged(parts, trace.num_gazes), **own.scores, **own.others}
             if self.custom is not None:
                 score, others = await self.custom(item, extra)
                 total += self.settings.custom_weight * score
@@ -82,10 +86,10 @@ class MedEyesRewardManager(RewardManagerBase):
             "reward_extra_info": {"id": name, **logged, COUNT: float(bool(error)), TEXT: error},
         }
 
-    def _ours(self, row: Mapping[str, Any]) -> tuple[RewardParts, int] | None:
-        """Our parts and the number of gazes; None where none of our parts has a weight and the row has none of them.
+    def _ours(self, row: Mapping[str, Any]) -> tuple[EpisodeTrace, RowFacts, RewardParts] | None:
+        """The trace, the row's facts and our parts; None for a row without them where none of them has a weight.
 
-        Raises what makes a row unscorable, where one of our parts has a weight.
+        Raises what makes a row unscorable, where a part that reads the trace has a weight.
         """
         try:
             trace = (row.get("tool_extra_fields") or {}).get("trace")
@@ -94,12 +98,14 @@ class MedEyesRewardManager(RewardManagerBase):
             completed = complete(row)
             episode = EpisodeTrace.from_dict(trace)
             info = completed.extra_info
-            parts = reward(episode, completed.ground_truth, info["question_type"], info["options"], self.settings)
+            source = str(row.get("data_source", UNKNOWN_SOURCE))
+            facts = RowFacts(completed.ground_truth, info["question_type"], tuple(info["options"]), source, info)
+            parts = reward(episode, facts.ground_truth, facts.question_type, facts.options, self.settings)
         except Exception:
             if self.settings.needs_trace:
                 raise
             return None
-        return parts, episode.num_gazes
+        return episode, facts, parts
 
 
 def _completed_extra(row: Mapping[str, Any]) -> Mapping[str, Any]:

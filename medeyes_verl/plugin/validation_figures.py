@@ -24,10 +24,12 @@ from medeyes_verl.data.image_store import ImageStore
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.evaluation.player import logged
 from medeyes_verl.evaluation.recipe import Recipe, recipe_of
+from medeyes_verl.evaluation.scoring import OwnParts
 from medeyes_verl.gaze.crop import usable_image
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.metrics import trace_of
+from medeyes_verl.plugin.reward_errors import COUNT, TEXT
 from medeyes_verl.report.episode_image import episode_array
 
 logger = logging.getLogger(__name__)
@@ -136,13 +138,20 @@ def logged_episodes(rows: Sequence[dict[str, Any]], recipe: Recipe) -> list[Logg
             "images": row["images"],
         }
         question = source, extra["id"]
-        episodes.append(
-            logged(asked, trace, recipe, sample=samples[question], model="policy", stream="on_policy", seconds=0.0)
-        )
+        own = _own_parts(row["extra_fields"].get("reward_extra_info") or {}, recipe)
+        played = {"model": "policy", "stream": "on_policy", "seconds": 0.0}
+        episodes.append(logged(asked, trace, recipe, own, sample=samples[question], **played))
         samples[question] += 1
     if without_trace:
         logger.warning("%d rows of a validation are not logged: their agent loop left no trace", without_trace)
     return sorted(episodes, key=lambda episode: (episode.data_source, episode.id, episode.sample))
+
+
+def _own_parts(info: Mapping[str, Any], recipe: Recipe) -> OwnParts:
+    """What the user's own reward parts said of a row; the reward manager called them, and they may be costly."""
+    if info.get(COUNT):
+        return OwnParts(error=str(info.get(TEXT)))
+    return OwnParts({part.name: float(info[part.name]) for part in recipe.reward.parts if part.name in info})
 
 
 def _path_of(part: Mapping[str, Any], images: ImageStore) -> str:

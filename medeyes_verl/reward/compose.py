@@ -1,7 +1,8 @@
 """The reward of a trajectory: R(τ) = 0.7·r_acc + 0.2·r_grammar + 0.1·r_div (MedEyes, arXiv 2511.22018).
 
 Reads the facts of the episode's trace; no text is parsed a second time. Every part is kept, to be logged on its own.
-A reward function of the user's is one more part, added by who calls it (`RewardSettings.custom_weight`).
+A reward function of the user's is one more part, added by who calls it (`RewardSettings.custom_weight`); so are parts
+named by import path (`RewardSettings.parts`, medeyes_verl/reward/parts.py).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Annotated, Literal
 from medeyes_verl.gaze.trace import EpisodeTrace
 from medeyes_verl.reward.answer import is_correct, token_f1
 from medeyes_verl.reward.diversity import r_div
+from medeyes_verl.reward.parts import PartSettings
 from medeyes_verl.reward.structure import r_grammar
-from medeyes_verl.settings.reader import Between, check
+from medeyes_verl.settings.reader import Between, SettingError, check, shown
 
 Weight = Annotated[float, Between(0)]
 
@@ -33,14 +35,21 @@ class RewardSettings:
     """Weight of r_custom, what the user's own reward function returns; no part of R(τ) where there is none."""
     open_metric: Literal["exact", "token_f1"] = "exact"
     """r_acc of an open question: correct or incorrect (the paper), or the token F1."""
+    parts: tuple[PartSettings, ...] = ()
+    """Parts of the user's own, by import path: [{name: r_length, weight: 0.1, path: 'my_parts.py:r_length'}]."""
 
     def __post_init__(self) -> None:
         check(self)
+        names = [part.name for part in self.parts]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise SettingError(f"parts[{place}].name", shown(name), "another part has this name: choose another")
 
     @property
     def needs_trace(self) -> bool:
         """Whether a part that reads the episode's record has a weight."""
-        return bool(self.accuracy_weight or self.grammar_weight or self.diversity_weight)
+        own = any(part.weight for part in self.parts)
+        return bool(self.accuracy_weight or self.grammar_weight or self.diversity_weight or own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medeyes_verl.evaluation.player import Player, play_all
+from medeyes_verl.evaluation.player import Player, endpoint_policy, play_all
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
 from medeyes_verl.evaluation.run import Work, read_tables
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
@@ -137,7 +137,12 @@ async def episodes(
     client.kept = kept
     async with client:
         clock = Clock()
-        await play_all(Player(client, requests, game, tokens), work.asked, concurrency, lambda _: None)
+        await play_all(
+            Player(endpoint_policy(client, requests), requests.model, game, tokens),
+            work.asked,
+            concurrency,
+            lambda _: None,
+        )
         return clock.pace(client.requests, client.tokens)
 
 

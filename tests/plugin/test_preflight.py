@@ -87,6 +87,18 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
         ([STOCK_LOOP, *ALONE], "reward.reward_manager.name", "leaves none", "name=naive"),
         (UNWEIGHTED, "reward.medeyes", "every reward would be 0", "weight above 0"),
         ([*UNWEIGHTED, f"{CUSTOM}.path=own.py", "reward.medeyes.custom_weight=0"], "reward.medeyes", "be 0", "weight"),
+        (
+            ["reward.medeyes.parts=[{name: r, path: 'absent.py:part'}]"],
+            "reward.medeyes.parts[0].path",
+            "there is no file",
+            "relative paths start at",
+        ),
+        (
+            ["reward.medeyes.parts=[{name: r, path: 'own.py:compute_score'}]"],
+            "reward.medeyes.parts[0].path",
+            "not (trace, row)",
+            "a function of (trace, row)",
+        ),
         (["reward.reward_model.enable=true"], "reward.reward_model.enable", "not called", "custom_reward_function"),
         ([f"{CUSTOM}.path=absent.py"], f"{CUSTOM}.path", "no such file", "Python file"),
         ([f"{CUSTOM}.path=pkg://absent.module"], f"{CUSTOM}.path", "no such file or module", "Python file"),

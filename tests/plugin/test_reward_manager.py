@@ -1,6 +1,7 @@
 """The reward manager reads the loop's trace, and a row it cannot score costs nothing but that row."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,3 +202,40 @@ def test_a_row_without_a_trace_says_what_to_do() -> None:
     text = scored(tool_extra_fields={})["reward_extra_info"]["reward_error_text"]
     assert "reward.reward_manager.name=naive" in text
     assert "reward.custom_reward_function.path" in text
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "reward_part.py"
+
+
+def parts_of(**paths: str) -> dict[str, Any]:
+    return {"parts": [{"name": name, "weight": 0.5, "path": path} for name, path in paths.items()]}
+
+
+def test_parts_by_import_path_are_added_and_logged_under_their_names(tmp_path: Path) -> None:
+    result = scored(parts_of(r_brevity=f"{EXAMPLE}:brevity", r_hedging=f"{EXAMPLE}:hedging"))
+    info = result["reward_extra_info"]
+    assert (info["r_hedging"], info["reward_error"]) == (0.0, 0.0)
+    assert 0 < info["r_brevity"] <= 1
+    assert info["r_brevity.words"] == 1.0, "the trace says `look` before each gaze"
+    assert result["reward_score"] == pytest.approx(scored()["reward_score"] + 0.5 * info["r_brevity"])
+
+
+def test_a_part_gets_the_row_and_its_error_costs_the_row_its_reward(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "def facts(trace, row):\n"
+        "    assert (row.ground_truth, row.question_type, row.data_source) == ('yes', 'closed', 'mine'), row\n"
+        "    return float(row.extra_info['id'] == 'q1')\n"
+        "async def fails(trace, row):\n    raise KeyError('judge')\n"
+    )
+    assert scored(parts_of(r_own=f"{own}:facts"))["reward_extra_info"]["r_own"] == 1.0
+    result = scored(parts_of(r_own=f"{own}:fails"))
+    info = result["reward_extra_info"]
+    assert (result["reward_score"], info["r_own"], info["reward_error"]) == (0.0, 0.0, 1.0)
+    assert "the reward part r_own" in info["reward_error_text"]
+    assert "KeyError: 'judge'" in info["reward_error_text"]
+
+
+def test_a_part_alone_is_the_reward(tmp_path: Path) -> None:
+    result = scored({**ALONE, **parts_of(r_brevity=f"{EXAMPLE}:brevity")})
+    assert result["reward_score"] == pytest.approx(0.5 * result["reward_extra_info"]["r_brevity"])
