@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +31,7 @@ from medeyes_verl.expert.scripted import ScriptSettings, script_preset, write_sc
 from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, any_store, check_store, merge_stores, repair_store
+from medeyes_verl.import_path import is_import_path
 from medeyes_verl.report.terminal_image import in_terminal
 from medeyes_verl.report.trajectory_image import image_with_gazes, trajectory_image
 
@@ -39,6 +40,9 @@ experts = typer.Typer(
 )
 console = Console()
 Settings = TypeVar("Settings")
+ORACLES = ", ".join(get_args(OracleName))
+ORACLE_KEY = ("oracle.name", "oracle.own.path")
+"""The key of --oracle: of a name, of an import path."""
 SHOWN = 20
 """Failures and annotations that are listed; the rest is counted."""
 
@@ -91,7 +95,10 @@ def build_command(
         Path | None, typer.Option(exists=True, dir_okay=False, help="a training parquet file [key: data]")
     ] = None,
     store: Annotated[Path | None, typer.Option(help="folder of the trajectory store [key: store]")] = None,
-    oracle: Annotated[OracleName | None, typer.Option(help="who is asked [key: oracle.name]")] = None,
+    oracle: Annotated[
+        str | None,
+        typer.Option(help=f"who is asked: {ORACLES}, or PATH:NAME of your own [keys: oracle.name, oracle.own]"),
+    ] = None,
     preset: Annotated[
         PresetName | None, typer.Option(help="tiny: for the quickstart's small policy [key: preset]")
     ] = None,
@@ -106,9 +113,10 @@ def build_command(
 
     Settings come from --config, KEY=VALUE and options; a key may be given once.
     """
+    asked = ORACLE_KEY[oracle is not None and is_import_path(oracle)]
     options = {
-        "data": data, "store": store, "oracle.name": oracle, "preset": preset, "sampler.n": n, "seed": seed,
-        "engine": engine, "workers": workers,
+        "data": data, "store": store, asked: oracle, "preset": preset, "sampler.n": n, "seed": seed, "engine": engine,
+        "workers": workers,
     }  # fmt: skip
     with clear_errors(console):
         settings = build_settings(config, overrides or [], options)

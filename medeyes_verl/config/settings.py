@@ -8,7 +8,7 @@ from the schema.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +17,7 @@ from medeyes_verl.expert.framing import PresetName
 from medeyes_verl.expert.replay import OffPolicySource, ReplaySettings
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.import_path import is_import_path
 from medeyes_verl.reward.compose import RewardSettings
 from medeyes_verl.settings.reader import Between, SettingError, check, shown
 from medeyes_verl.settings.sources import read_node
@@ -26,8 +27,11 @@ from medeyes_verl.settings.sources import read_node
 class LiveSettings:
     """Make an expert trajectory during rollout where the store has none for a question."""
 
-    oracle: Literal["annotations", "endpoint"] | None = None
-    """`annotations` (the regions in the table), `endpoint` (an OpenAI-compatible server); null: make none."""
+    oracle: str | None = None
+    """`annotations` (the regions in the table), `endpoint` (an OpenAI-compatible server), or PATH:NAME, a class of your
+    own (docs/extend.md); null: make none."""
+    oracle_settings: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of an oracle of your own."""
     preset: PresetName = "paper"
     """How the expert looks and speaks."""
     url: str = ""
@@ -41,6 +45,13 @@ class LiveSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        own = self.oracle is not None and is_import_path(self.oracle)
+        if self.oracle not in (None, "annotations", "endpoint") and not own:
+            reason = "use annotations, endpoint, or PATH:NAME of your own (my_oracle.py:MyOracle)"
+            raise SettingError("oracle", shown(self.oracle), reason)
+        if self.oracle_settings and not own:
+            reason = f"is for an oracle of your own (PATH:NAME), and live.oracle is {self.oracle}"
+            raise SettingError("oracle_settings", shown(self.oracle_settings), reason)
         for key, value in (("url", self.url), ("model", self.model)):
             if self.oracle == "endpoint" and not value:
                 raise SettingError(key, shown(value), "live.oracle=endpoint needs it")

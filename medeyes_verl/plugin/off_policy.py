@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medeyes_verl.config.settings import LiveSettings, RolloutSettings
+from medeyes_verl.config.settings import ROLLOUT, LiveSettings, RolloutSettings
 from medeyes_verl.expert.live import LiveExperts
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
+from medeyes_verl.expert.oracles.own import oracle_maker
 from medeyes_verl.expert.oracles.protocol import Oracle
 from medeyes_verl.expert.question import Question
 from medeyes_verl.expert.replay import choose_off_policy
@@ -21,6 +22,7 @@ from medeyes_verl.expert.sampler import Sampled, sample, sampler_preset
 from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.gaze.episode import EpisodeSettings
+from medeyes_verl.import_path import is_import_path
 from medeyes_verl.plugin.replay_actor import find_replay
 from medeyes_verl.reward.answer import is_correct
 
@@ -69,6 +71,8 @@ def _maker(live: LiveSettings, rules: EpisodeSettings, n: int) -> Any:
     if live.oracle == "endpoint":
         http = HttpSettings(url=live.url, timeout=live.time_limit)
         oracle = EndpointOracle(EndpointSettings(http, live.model, rules.frame, rules.view))
+    elif live.oracle is not None and is_import_path(live.oracle):
+        oracle = oracle_maker(live.oracle, f"{ROLLOUT}.live.oracle", live.oracle_settings)()
     else:
         oracle = AnnotationOracle(rules.view, rules.crop)
     preset = sampler_preset(live.preset)

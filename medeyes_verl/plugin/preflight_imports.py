@@ -5,8 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from medeyes_verl.config.settings import RolloutSettings, reward_settings
-from medeyes_verl.import_path import ImportPathError
+from medeyes_verl.config.settings import ROLLOUT, RolloutSettings, reward_settings
+from medeyes_verl.expert.oracles.own import oracle_maker
+from medeyes_verl.import_path import ImportPathError, is_import_path
 from medeyes_verl.plugin.problem import Problem
 from medeyes_verl.reward.parts import load_parts
 
@@ -14,6 +15,10 @@ from medeyes_verl.reward.parts import load_parts
 def import_problems(config: DictConfig, settings: RolloutSettings) -> Iterator[Problem]:
     """Yield what cannot be loaded or has another signature than it needs."""
     loads: list[Callable[[], Any]] = [lambda: load_parts(reward_settings(config).parts)]
+    live = settings.live
+    if live.oracle is not None and is_import_path(live.oracle):
+        oracle = live.oracle
+        loads.append(lambda: oracle_maker(oracle, f"{ROLLOUT}.live.oracle", live.oracle_settings))
     for load in loads:
         try:
             load()

@@ -88,6 +88,18 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
         (UNWEIGHTED, "reward.medeyes", "every reward would be 0", "weight above 0"),
         ([*UNWEIGHTED, f"{CUSTOM}.path=own.py", "reward.medeyes.custom_weight=0"], "reward.medeyes", "be 0", "weight"),
         (
+            [f"{ROLLOUT}.live.oracle=absent.py:Oracle"],
+            f"{ROLLOUT}.live.oracle",
+            "there is no file",
+            "relative paths start at",
+        ),
+        (
+            [f"{ROLLOUT}.live.oracle=medeyes_verl.gaze.geometry:Box"],
+            f"{ROLLOUT}.live.oracle",
+            "settings given are none",
+            "give the settings",
+        ),
+        (
             ["reward.medeyes.parts=[{name: r, path: 'absent.py:part'}]"],
             "reward.medeyes.parts[0].path",
             "there is no file",

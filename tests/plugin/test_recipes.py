@@ -120,7 +120,7 @@ def test_every_key_of_ours_is_declared_so_that_none_needs_a_plus(recipe: str) ->
 
 def leaves(node: Any) -> list[str]:
     """All dotted keys of a nested mapping that hold a value."""
-    if not isinstance(node, dict):
+    if not isinstance(node, dict) or not node:  # an empty mapping is a value itself: oracle_settings
         return [""]
     return [".".join(part for part in (key, below) if part) for key, each in node.items() for below in leaves(each)]
 

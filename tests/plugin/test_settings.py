@@ -28,7 +28,8 @@ def test_no_settings_mean_a_policy_alone() -> None:
         ({"replay": {"per_question": 0}}, "per_question"),
         ({"live": {"oracle": "annotations"}}, "needs .*experts, the store"),
         ({"live": {"oracle": "endpoint"}, "experts": "e"}, "live.url='': live.oracle=endpoint needs it"),
-        ({"live": {"oracle": "crystal ball"}, "experts": "e"}, "use one of annotations, endpoint or null"),
+        ({"live": {"oracle": "crystal ball"}, "experts": "e"}, "use annotations, endpoint, or PATH:NAME"),
+        ({"live": {"oracle": "annotations", "oracle_settings": {"a": 1}}, "experts": "e"}, "for an oracle of your own"),
         ({"live": {"limit": 3}}, "limit"),
         ({"live": {"url": "http://h/v1"}}, "live.url='http://h/v1': only live.oracle=endpoint reads it"),
         (

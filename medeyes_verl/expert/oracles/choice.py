@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from medeyes_verl.expert.oracles.annotations import AnnotationOracle
 from medeyes_verl.expert.oracles.client import HttpSettings
 from medeyes_verl.expert.oracles.endpoint import EndpointOracle, EndpointSettings
 from medeyes_verl.expert.oracles.medplib import MedplibOracle, MedplibSettings
+from medeyes_verl.expert.oracles.own import oracle_maker
 from medeyes_verl.expert.oracles.protocol import Oracle
 from medeyes_verl.expert.oracles.region_book import RegionBook
 from medeyes_verl.expert.oracles.slake import read_slake
@@ -19,7 +20,7 @@ from medeyes_verl.expert.oracles.user_boxes import read_coco, read_csv
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.settings.reader import SettingError, allowed, check, section_of, types_of
 
-OracleName = Literal["annotations", "slake", "coco", "csv", "endpoint", "medplib"]
+OracleName = Literal["annotations", "slake", "coco", "csv", "endpoint", "medplib", "own"]
 Make = Callable[[], Oracle]
 
 
@@ -52,6 +53,16 @@ class CsvSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSettings:
+    """A class of your own, by import path (docs/extend.md)."""
+
+    path: str
+    """`package.module:NAME` or `path/to/file.py:NAME`."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Its keyword arguments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OracleSettings:
     """Who is asked: `annotations` (the regions in the table) needs no section, any other has the one of its name."""
 
@@ -62,6 +73,7 @@ class OracleSettings:
     csv: CsvSettings | None = None
     endpoint: EndpointSettings | None = None
     medplib: MedplibSettings | None = None
+    own: OwnSettings | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -93,8 +105,10 @@ class OracleSettings:
             workers: processes that share the budget and the concurrency.
 
         Raises:
-            ValueError: a file of annotations is not what it should be.
+            ValueError: a file of annotations is not what it should be, or an import path names no oracle.
         """
+        if self.own is not None:
+            return oracle_maker(self.own.path, "oracle.own.path", self.own.settings), []
         if self.endpoint is not None:
             http = share_of_budget(self.endpoint.http, workers)
             return partial(EndpointOracle, replace(self.endpoint, http=http, cache=self.endpoint.cache or replies)), []
