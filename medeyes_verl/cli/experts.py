@@ -32,6 +32,7 @@ from medeyes_verl.expert.store import StoreWriter, TrajectoryStore
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.expert.upkeep import StoreReport, any_store, check_store, merge_stores, repair_store
 from medeyes_verl.import_path import is_import_path
+from medeyes_verl.prompts.templates import check_folder
 from medeyes_verl.report.terminal_image import in_terminal
 from medeyes_verl.report.trajectory_image import image_with_gazes, trajectory_image
 
@@ -50,6 +51,9 @@ Rows = Annotated[Path, typer.Option("--data", exists=True, dir_okay=False, help=
 Store = Annotated[Path, typer.Option("--store", help="the folder of the trajectory store")]
 StoreArgument = Annotated[Path, typer.Argument(help="the folder of the trajectory store")]
 Wanted = Annotated[int, typer.Option("--n", min=1, help="trajectories a question")]
+Prompts = Annotated[
+    Path | None, typer.Option("--prompts", help="folder of prompt templates of your own (docs/extend.md)")
+]
 Seed = Annotated[int, typer.Option("--seed", help="the same seed gives the same trajectories")]
 
 
@@ -65,10 +69,15 @@ def script(
     whole_picture_share: Annotated[
         float, typer.Option(min=0, max=1, help="share of trajectories over candidates that first scan the whole image")
     ] = ScriptSettings().whole_picture_share,
+    prompts: Prompts = None,
 ) -> None:
     """Write scripted experts: over marked candidates (phantom), else a sweep. Resumes where it was stopped."""
     base = script_preset(preset)
-    settings = _changed(base, style=style, max_gazes=max_gazes, whole_picture_share=whole_picture_share)
+    settings = _changed(
+        base, style=style, max_gazes=max_gazes, whole_picture_share=whole_picture_share, prompts=_folder(prompts)
+    )
+    with clear_errors(console):
+        check_folder(settings.prompts, "script.yaml", unused=settings.style == "terse")
     with clear_errors(console), progress_bar("experts", _rows_in(data)) as advance:
         counts = write_scripted_experts(data, store, n, seed, settings, advance)
     console.print(
@@ -104,6 +113,9 @@ def build_command(
     ] = None,
     n: Annotated[int | None, typer.Option(help="trajectories a question [key: sampler.n]")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed, the same trajectories [key: seed]")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="folder of prompt templates of your own [key: sampler.episode.prompts]")
+    ] = None,
     engine: Annotated[
         Engine | None, typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on this machine [key: engine]")
     ] = None,
@@ -116,10 +128,11 @@ def build_command(
     asked = ORACLE_KEY[oracle is not None and is_import_path(oracle)]
     options = {
         "data": data, "store": store, asked: oracle, "preset": preset, "sampler.n": n, "seed": seed, "engine": engine,
-        "workers": workers,
+        "workers": workers, "sampler.episode.prompts": prompts,
     }  # fmt: skip
     with clear_errors(console):
         settings = build_settings(config, overrides or [], options)
+        check_folder(settings.sampler.episode.prompts)
         make, unusable = settings.oracle.factory(
             settings.sampler.episode, settings.store.with_name(f"{settings.store.name}.replies"), settings.processes
         )
@@ -250,6 +263,10 @@ def _rows_in(data: Path) -> int:
         return pq.read_metadata(data).num_rows
     except pa.ArrowInvalid as error:
         raise ValueError(f"{data}: not a parquet file ({error}); name a table that was prepared") from error
+
+
+def _folder(prompts: Path | None) -> str | None:
+    return None if prompts is None else str(prompts)
 
 
 def _changed(settings: Settings, **changes: Any) -> Settings:

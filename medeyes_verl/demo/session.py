@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from medeyes_verl.data.dicom import dicom_as_png, is_dicom
 from medeyes_verl.evaluation.player import with_system_prompt
-from medeyes_verl.evaluation.recipe import Recipe
+from medeyes_verl.evaluation.recipe import Recipe, check_own
 from medeyes_verl.evaluation.run_folder import policy_and_recipe
 from medeyes_verl.gaze.conversation import Conversation
 from medeyes_verl.gaze.crop import open_picture
@@ -80,10 +80,12 @@ async def open_stage(
     """
     if not named.startswith(("http://", "https://")):
         folder, own = policy_and_recipe(Path(named))
+        check_own(recipe or own)
         yield _local_stage(folder, recipe or own)
         return
     if recipe is None:
         raise ValueError(f"cannot infer a recipe for {named}; pass --recipe (for example qwen2_5_vl_3b)")
+    check_own(recipe)
     async with ChatClient(named, api_key) as client:
         served = model or await _only_model(client)
         yield _endpoint_stage(client, served, recipe, plain)

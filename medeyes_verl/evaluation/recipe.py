@@ -22,7 +22,9 @@ import medeyes_verl
 from medeyes_verl.config.settings import DATA, ROLLOUT, DataSettings, RolloutSettings, reward_settings
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.policies.server import Serving
+from medeyes_verl.prompts.templates import check_folder
 from medeyes_verl.reward.compose import RewardSettings
+from medeyes_verl.reward.parts import load_parts
 from medeyes_verl.settings.reader import Between, SettingError, read, read_value
 from medeyes_verl.settings.sources import plain
 
@@ -88,6 +90,12 @@ def recipe_of(config: DictConfig, name: str) -> Recipe:
         reward=reward_settings(config),
         serving=read(Serving, serving, VERL_ROLLOUT),
     )
+
+
+def check_own(recipe: Recipe) -> None:
+    """Load what a recipe names of the user's own: reward parts, prompts. Raises ValueError naming what is wrong."""
+    load_parts(recipe.reward.parts)
+    check_folder(recipe.rules.prompts)
 
 
 def validation_tables(file: Path) -> list[Path]:

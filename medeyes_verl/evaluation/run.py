@@ -25,6 +25,7 @@ from medeyes_verl.gaze.policy_tokens import PolicyTokens
 from medeyes_verl.import_path import file_digest
 from medeyes_verl.policies.chat import Requests
 from medeyes_verl.policies.client import ChatClient, Patience
+from medeyes_verl.prompts.templates import digest
 
 EPISODES = "episodes.jsonl"
 SETTINGS = "settings.json"
@@ -112,7 +113,8 @@ def settings_of(
                 "extensions": None if requests is None else requests.extensions,
                 "arguments": dict(arguments or {}),
                 "exact_budget": exact_budget,
-                "code": {path: file_digest(path) for path in (model, *(part.path for part in recipe.reward.parts))},
+                "code": {path: file_digest(path) for path in (model, *(part.path for part in recipe.reward.parts))}
+                | {"prompts": digest(recipe.rules.prompts)},
                 "tables": [[table.name, hashlib.sha256(table.read_bytes()).hexdigest()] for table in tables],
             }
         )

@@ -12,6 +12,7 @@ from typing import Any
 from medeyes_verl.evaluation.dump import read_dump
 from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode
 from medeyes_verl.evaluation.player import Row
+from medeyes_verl.evaluation.recipe import check_own
 from medeyes_verl.evaluation.run import (
     EPISODES,
     Endpoint,
@@ -29,7 +30,6 @@ from medeyes_verl.policies.chat_conversation import load_tokens
 from medeyes_verl.policies.client import Patience
 from medeyes_verl.policies.own import OwnPolicy
 from medeyes_verl.policies.server import SERVED_NAME, serve
-from medeyes_verl.reward.parts import load_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ Begin = Callable[[int, int], Callable[[LoggedEpisode], None]]
 def play(source: Source, rows: Sequence[Row], options: Options, say: Callable[[str], None], on_begin: Begin) -> Outcome:
     """Play a model or an endpoint. Raises EndpointError, and ValueError for what cannot be used."""
     serving = source.kind == "model"
-    load_parts(source.recipe.reward.parts)  # an error in one is said before anything is served
+    check_own(source.recipe)  # an error in them is said before anything is served
     if serving:
         require("vllm")
     policy = source.name if serving else options.processor
@@ -128,7 +128,7 @@ def play_own(
     source: Source, rows: Sequence[Row], options: Options, say: Callable[[str], None], on_begin: Begin
 ) -> Outcome:
     """Play a policy that the user names by import path. Raises ImportPathError, OwnPolicyError, ValueError."""
-    load_parts(source.recipe.reward.parts)
+    check_own(source.recipe)
     policy = OwnPolicy(source.name, "SOURCE", options.arguments)
     tokens = None if options.processor is None else load_tokens(options.processor)
     recipe = source.recipe if tokens is None else replace(source.recipe, rules=tokens.rules(source.recipe.rules))
@@ -166,7 +166,7 @@ def play_own(
 
 def replay(source: Source, rows: Sequence[Row]) -> Outcome:
     """Read the dump of a validation. Its log is made anew each time. Raises ValueError."""
-    load_parts(source.recipe.reward.parts)
+    check_own(source.recipe)
     dumped = read_dump(Path(source.name), rows, source.recipe)
     (source.output / EPISODES).unlink(missing_ok=True)
     with EpisodeLog(source.output / EPISODES) as log:

@@ -116,10 +116,15 @@ class Walk:
 
 
 async def walk(
-    question: Question, oracle: Oracle, settings: NavigatorSettings, choose: Choose, rng: random.Random
+    question: Question,
+    oracle: Oracle,
+    settings: NavigatorSettings,
+    choose: Choose,
+    rng: random.Random,
+    prompts: str | None = None,
 ) -> Walk:
     """Walk once, up to the answer (see `answered`). Raises OracleError or OracleDownError as the oracle does."""
-    path = _Path(question, oracle, settings, choose, rng)
+    path = _Path(question, oracle, settings, choose, rng, prompts)
     if settings.modes == "random":
         path.gaze_at_random()
     else:
@@ -138,8 +143,16 @@ class _Path:
     """The state of one walk."""
 
     def __init__(
-        self, question: Question, oracle: Oracle, settings: NavigatorSettings, choose: Choose, rng: random.Random
+        self,
+        question: Question,
+        oracle: Oracle,
+        settings: NavigatorSettings,
+        choose: Choose,
+        rng: random.Random,
+        prompts: str | None,
     ) -> None:
+        self.prompts = prompts
+        """Folder with prompt templates of the user's; None: the package's words."""
         self.question, self.oracle, self.settings, self.choose, self.rng = question, oracle, settings, choose, rng
         self.walk = Walk()
         self.thought: str | None = None
@@ -176,7 +189,7 @@ class _Path:
         fits = settings.scan_gazes and settings.max_gazes - len(walk.steps) >= 2
         # Nothing new to look at: no gaze either, unless nothing was looked at yet.
         if (fits and fresh) or not (walk.steps or fresh):
-            words = scan_words(settings.style, walk.findings, self.thought, self.rng)
+            words = scan_words(settings.style, walk.findings, self.thought, self.rng, self.prompts)
             width, height = self.question.image_sizes[image - 1]
             gaze = self._look(words, Box(0, 0, width, height), image, None)
         self.spoken = gaze is not None
@@ -191,8 +204,8 @@ class _Path:
         settings, walk = self.settings, self.walk
         size = self.question.image_sizes[region.image - 1]
         recent = () if self.spoken else walk.findings
-        where = place_of(region.box, size)
-        words = look_words(settings.style, recent, region.label, where, self.thought, self.rng)
+        where = place_of(region.box, size, self.prompts)
+        words = look_words(settings.style, recent, region.label, where, self.thought, self.rng, self.prompts)
         box = settings.framing.gaze(region.box, size, 0, self.rng)
         for depth in itertools.count(1):
             gaze = self._look(words, box, region.image, region.confidence)
@@ -218,7 +231,7 @@ class _Path:
             self._decide(region, gaze, after, gain, "drill" if deeper else "scan")
             if not deeper:
                 return None
-            region, words = finer, drill_words(settings.style, self.thought, self.rng)
+            region, words = finer, drill_words(settings.style, self.thought, self.rng, self.prompts)
         raise AssertionError("unreachable")
 
     def _look(self, words: str, box: Box, image: int, confidence: float | None) -> int:
@@ -246,7 +259,8 @@ class _Path:
             width, height = (side * rng.uniform(*RANDOM_SHARE) for side in size)
             x, y = rng.uniform(0, size.width - width), rng.uniform(0, size.height - height)
             box = self.settings.framing.gaze(Box(x, y, x + width, y + height), size, 0, rng)
-            words = look_words(self.settings.style, (), None, place_of(box, size), None, rng)
+            prompts = self.prompts
+            words = look_words(self.settings.style, (), None, place_of(box, size, prompts), None, rng, prompts)
             self._look(words, box, image, None)
         walk.stop = "drawn"
 

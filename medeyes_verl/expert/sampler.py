@@ -27,6 +27,7 @@ from medeyes_verl.gaze.geometry import Size, to_model
 from medeyes_verl.gaze.limits import GazeLimits
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.gaze.tiny_episode import tiny_episode
+from medeyes_verl.prompts.templates import digest
 from medeyes_verl.settings.reader import Between, SettingError, check
 
 Judge = Callable[[Question, str], bool]
@@ -86,7 +87,7 @@ async def sample(question: Question, oracle: Oracle, settings: SamplerSettings, 
     for _ in range(wanted * settings.draws_a_trajectory):
         if len(made) == wanted:
             break
-        path = await walk(question, oracle, settings.navigator, choose, rng)
+        path = await walk(question, oracle, settings.navigator, choose, rng, settings.episode.prompts)
         counts.update(f"oracle: {reason}" for reason in path.rejected)
         key = tuple((step.image, step.box) for step in path.steps)
         if key in made:
@@ -110,6 +111,8 @@ async def sample(question: Question, oracle: Oracle, settings: SamplerSettings, 
             for _, path in made.values()
         ],
     }
+    if settings.episode.prompts is not None:
+        record["prompts"] = digest(settings.episode.prompts)
     return Sampled(tuple(trajectory for trajectory, _ in made.values()), record)
 
 
@@ -163,12 +166,12 @@ def _limits(settings: EpisodeSettings, original: Size, images: int) -> GazeLimit
 def _trajectory(
     question: Question, path: Walk, given: Answer, settings: SamplerSettings, judge: Judge, rng: random.Random
 ) -> Trajectory:
-    style = settings.navigator.style
+    style, prompts = settings.navigator.style, settings.episode.prompts
     answer = cleaned(given.text)
     return Trajectory(
         expert_id=question.expert_id,
         steps=tuple(path.steps),
-        conclusion=conclusion_words(style, path.findings, question.image_sizes, given.words, rng),
+        conclusion=conclusion_words(style, path.findings, question.image_sizes, given.words, rng, prompts),
         answer=answer,
         correct=judge(question, answer),
         source=_source(settings),

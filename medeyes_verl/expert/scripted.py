@@ -30,6 +30,7 @@ from medeyes_verl.expert.trajectory import ExpertStep, Trajectory
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.settings import EpisodeSettings
 from medeyes_verl.gaze.tiny_episode import tiny_episode
+from medeyes_verl.prompts.templates import digest
 
 DRAWS_A_TRAJECTORY = 8
 """Draws allowed for each trajectory wanted, before the remaining duplicates are counted as a shortfall."""
@@ -55,6 +56,8 @@ class ScriptSettings:
     """Steps at most; the paper's T_max."""
     sweep_tiles: int = 3
     """A sweep looks closer at some of so many tiles a side."""
+    prompts: str | None = None
+    """Folder with prompt templates of the user's; None: the package's words."""
 
     def __post_init__(self) -> None:
         if self.max_gazes < 1:
@@ -117,6 +120,8 @@ def write_scripted_experts(
     settings = settings or ScriptSettings()
     counts = ScriptCounts()
     how = {"seed": seed, "wanted": n, "style": settings.style, "max_gazes": settings.max_gazes}
+    if settings.prompts is not None:
+        how["prompts"] = digest(settings.prompts)
     with StoreWriter(store_dir) as writer:
         before = TrajectoryStore(store_dir)
         for question in read_questions(parquet):
@@ -143,7 +148,7 @@ def _over_candidates(question: Question, settings: ScriptSettings, rng: random.R
     # In a random order of all candidates, the number of others before the target is uniform.
     missed = rng.sample(others, rng.randint(0, min(room, len(others))))
     visited = [*missed, rng.choice(targets)]
-    words: Words = Terse("scan") if settings.style == "terse" else Sentences(question, rng)
+    words: Words = Terse("scan") if settings.style == "terse" else Sentences(question, rng, settings.prompts)
     steps = [ExpertStep(words.whole(1), _whole(size))] if whole else []
     for place, region in enumerate(visited):
         box = settings.framing.gaze(region.box, size, 0, rng)
@@ -157,7 +162,7 @@ def _sweep(question: Question, settings: ScriptSettings, rng: random.Random) -> 
     image = rng.randrange(len(question.image_sizes))
     size = question.image_sizes[image]
     tiles = _tiles(size, settings.sweep_tiles)
-    words: Words = Terse("look closer") if terse else Sentences(question, rng)
+    words: Words = Terse("look closer") if terse else Sentences(question, rng, settings.prompts)
     whole = len(tiles) == 1 or (min(gazes, settings.max_gazes) > 1 and _fits_a_gaze(size))
     steps = [ExpertStep(words.whole(image + 1), _whole(size), image + 1)] if whole else []
     room = min(gazes, settings.max_gazes) - len(steps)

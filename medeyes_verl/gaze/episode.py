@@ -125,12 +125,18 @@ class Episode:
             self._finish = "gaze_limit"
             return _Outcome(None, fault=None if turn.box is None else Fault.gaze_limit)
         if turn.box is None:
-            return _Outcome(Observation(fault_message(turn.faults[-1], self.limits()), None))
+            return _Outcome(Observation(self._told(turn.faults[-1], self.limits()), None))
         if not 1 <= turn.image <= len(self._originals):
-            return _refused(Fault.unknown_image, self.limits())
+            return self._refused(Fault.unknown_image, self.limits())
         limits = self.limits(turn.image)
         fault = limits.fault_of(turn.box)
-        return self._gaze(turn.box, turn.image, limits) if fault is None else _refused(fault, limits)
+        return self._gaze(turn.box, turn.image, limits) if fault is None else self._refused(fault, limits)
+
+    def _refused(self, fault: Fault, limits: GazeLimits) -> _Outcome:
+        return _Outcome(Observation(self._told(fault, limits), None), fault=fault)
+
+    def _told(self, fault: Fault, limits: GazeLimits) -> str:
+        return fault_message(fault, limits, self._settings.prompts)
 
     def _gaze(self, written: Box, image: int, limits: GazeLimits) -> _Outcome:
         box = to_original(written, limits.frame, limits.view, limits.original).clipped(limits.original)
@@ -151,7 +157,3 @@ class _Outcome:
     mode: Mode | None = None
     fault: Fault | None = None
     """A fault of the gaze itself, beside those of the form."""
-
-
-def _refused(fault: Fault, limits: GazeLimits) -> _Outcome:
-    return _Outcome(Observation(fault_message(fault, limits), None), fault=fault)

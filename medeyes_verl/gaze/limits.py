@@ -1,4 +1,4 @@
-"""What a gaze may be, and the words for what was wrong: the rule and its wording side by side.
+"""What a gaze may be, and the words for what was wrong (the wording: prompts/default/feedback.yaml).
 
 The words form a small closed vocabulary (a tokenizer can be trained on `fault_message` of every fault in
 `MESSAGES`); only the numbers, the actual limits, differ from picture to picture.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from medeyes_verl.gaze.geometry import Box, Frame, Size, frame_size, to_original
 from medeyes_verl.gaze.grammar import TOOL_NAME, Fault
+from medeyes_verl.prompts.files import PHRASES
+from medeyes_verl.prompts.templates import phrases
 
 _TOLERANCE = 1e-6
 """A box at a limit is inside it, whatever the rounding of the passage between frames."""
@@ -64,31 +66,18 @@ class GazeLimits:
         return Fault.sliver_box if long > short * self.max_aspect_ratio + _TOLERANCE else None
 
 
-MESSAGES: dict[Fault, str] = {
-    Fault.no_action_or_answer: "Nothing done. Write one action or one answer.",
-    Fault.unclosed_tag: "Open tag. Close the action or the answer.",
-    Fault.two_actions: "Two actions. Write one action.",
-    Fault.answer_beside_action: "Action and answer. Write one action or one answer.",
-    Fault.malformed_action: 'Malformed action. Write {{"name": "{tool}", "coordinate": [x1, y1, x2, y2]}}.',
-    Fault.unknown_tool: 'Unknown tool. Write "name": "{tool}".',
-    Fault.empty_answer: "Empty answer. Write one answer.",
-    Fault.empty_box: "Empty box. Write x1 below x2, y1 below y2.",
-    Fault.inverted_box: "Inverted box. Write x1 below x2, y1 below y2.",
-    Fault.outside_box: "Outside box. Write x from 0 to {width}, y from 0 to {height}.",
-    Fault.tiny_box: "Tiny box. Write x2 - x1 from {min_width}, y2 - y1 from {min_height}.",
-    Fault.sliver_box: "Sliver box. Write one side at most {ratio} times the other.",
-    Fault.unknown_image: "Unknown image. Write image from 1 to {images}.",
-}
-"""One template for every fault that an observation answers."""
+MESSAGES: tuple[Fault, ...] = tuple(Fault(name) for name in PHRASES["feedback.yaml"])
+"""The faults that an observation answers."""
 
 
-def fault_message(fault: Fault, limits: GazeLimits) -> str:
+def fault_message(fault: Fault, limits: GazeLimits, prompts: str | None = None) -> str:
     """What the observation says after a fault: what was wrong, and what is allowed.
 
-    Raises KeyError for a fault without an observation: a slip of form, or the gaze limit.
+    `prompts` is the folder of the words (prompts/default/feedback.yaml). Raises KeyError for a fault without an
+    observation: a slip of form, or the gaze limit.
     """
     reach, smallest = limits.frame_size, limits.smallest_box
-    return MESSAGES[fault].format(
+    return phrases(prompts, "feedback.yaml")[fault.value][0].render(
         tool=TOOL_NAME,
         width=reach.width,
         height=reach.height,

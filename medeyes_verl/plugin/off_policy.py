@@ -70,7 +70,7 @@ def _maker(live: LiveSettings, rules: EpisodeSettings, n: int) -> Any:
     oracle: Oracle
     if live.oracle == "endpoint":
         http = HttpSettings(url=live.url, timeout=live.time_limit)
-        oracle = EndpointOracle(EndpointSettings(http, live.model, rules.frame, rules.view))
+        oracle = EndpointOracle(EndpointSettings(http, live.model, rules.frame, rules.view), rules.prompts)
     elif live.oracle is not None and is_import_path(live.oracle):
         oracle = oracle_maker(live.oracle, f"{ROLLOUT}.live.oracle", live.oracle_settings)()
     else:

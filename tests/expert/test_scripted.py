@@ -15,7 +15,7 @@ from medeyes_verl.data.image_store import StoredPicture
 from medeyes_verl.data.row import Region, Row, write_rows
 from medeyes_verl.expert.framing import GRID_FRAMING
 from medeyes_verl.expert.question import Question, read_questions
-from medeyes_verl.expert.script_words import MISSED, QUESTION_CHARACTERS, readable
+from medeyes_verl.expert.script_words import QUESTION_CHARACTERS, readable
 from medeyes_verl.expert.scripted import (
     ScriptSettings,
     script_preset,
@@ -29,6 +29,7 @@ from medeyes_verl.gaze.episode import Episode
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import parse_turn
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.prompts.templates import phrases
 from medeyes_verl.reward.diversity import r_div
 
 LESION = Region(Box(200, 100, 264, 164), "ring", target=True)
@@ -37,6 +38,7 @@ DECOYS = (Region(Box(20, 20, 80, 80), "decoy"), Region(Box(350, 380, 420, 440), 
 SETTINGS = script_preset("tiny")
 PAPER = script_preset("paper")
 RIGID = replace(GRID_FRAMING, jitter=0)
+MISSED = [wording.render() for wording in phrases(None, "script.yaml")["missed"]]
 
 
 def question(regions: tuple[Region, ...] = (LESION, *DECOYS), size: Size = SQUARE, name: str = "q") -> Question:

@@ -88,6 +88,12 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
         (UNWEIGHTED, "reward.medeyes", "every reward would be 0", "weight above 0"),
         ([*UNWEIGHTED, f"{CUSTOM}.path=own.py", "reward.medeyes.custom_weight=0"], "reward.medeyes", "be 0", "weight"),
         (
+            [f"{ROLLOUT}.episode.prompts=absent_folder"],
+            f"{ROLLOUT}.episode.prompts",
+            "there is no such folder",
+            "docs/extend.md",
+        ),
+        (
             [f"{ROLLOUT}.live.oracle=absent.py:Oracle"],
             f"{ROLLOUT}.live.oracle",
             "there is no file",

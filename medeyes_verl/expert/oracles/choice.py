@@ -100,7 +100,8 @@ class OracleSettings:
         """What makes the oracle in each process, and the lines about annotations that could not be used.
 
         Args:
-            episode: of the policy, whose view and crops decide what an annotation oracle sees.
+            episode: of the policy: its view and crops decide what an annotation oracle sees, its prompts what an
+                endpoint is asked.
             replies: where replies are kept, unless the section says otherwise.
             workers: processes that share the budget and the concurrency.
 
@@ -111,7 +112,8 @@ class OracleSettings:
             return oracle_maker(self.own.path, "oracle.own.path", self.own.settings), []
         if self.endpoint is not None:
             http = share_of_budget(self.endpoint.http, workers)
-            return partial(EndpointOracle, replace(self.endpoint, http=http, cache=self.endpoint.cache or replies)), []
+            endpoint = replace(self.endpoint, http=http, cache=self.endpoint.cache or replies)
+            return partial(EndpointOracle, endpoint, episode.prompts), []
         if self.medplib is not None:
             http = share_of_budget(self.medplib.http, workers)
             return partial(MedplibOracle, replace(self.medplib, http=http, cache=self.medplib.cache or replies)), []

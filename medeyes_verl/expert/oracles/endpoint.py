@@ -68,9 +68,11 @@ class _Picture:
 class EndpointOracle:
     """See the module. Made anywhere, used in one event loop."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
+    def __init__(self, settings: EndpointSettings, prompt_folder: str | None = None) -> None:
+        """`prompt_folder` holds prompt templates of the user's; None: the package's words."""
         self.name = f"endpoint {settings.model}"
         self.settings = settings
+        self._prompts = prompt_folder
         self.client = HttpClient(settings.http)
         self._cache = ReplyCache(settings.cache)
         self._structured = settings.structured
@@ -79,7 +81,7 @@ class EndpointOracle:
     async def locate(self, question: Question, findings: Sequence[Finding]) -> Located:
         settings = self.settings
         sizes = [shown_size(size, None, settings.bounds) for size in question.image_sizes]
-        prompt = prompts.locate_prompt(question, sizes, settings.frame, findings)
+        prompt = prompts.locate_prompt(question, sizes, settings.frame, findings, self._prompts)
         pictures = [_Picture(path, None) for path in question.image_paths]
         return await self._ask(
             prompt, pictures, prompts.LOCATE_SCHEMA, lambda said: self._reader.located(said, question, sizes)
@@ -88,7 +90,7 @@ class EndpointOracle:
     async def assess(self, question: Question, candidate: Candidate, gaze: Box) -> Assessment:
         original = question.image_sizes[candidate.image - 1]
         shown = shown_size(original, gaze, self.settings.bounds)
-        prompt = prompts.assess_prompt(question, candidate.label, shown, self.settings.frame)
+        prompt = prompts.assess_prompt(question, candidate.label, shown, self.settings.frame, self._prompts)
         picture = _Picture(question.image_paths[candidate.image - 1], gaze)
         return await self._ask(
             prompt, [picture], prompts.ASSESS_SCHEMA, lambda said: self._reader.assessed(said, candidate, gaze, shown)
@@ -97,7 +99,8 @@ class EndpointOracle:
     async def answer(self, question: Question, findings: Sequence[Finding]) -> Answer:
         crops = [_Picture(question.image_paths[each.candidate.image - 1], each.gaze) for each in findings]
         pictures = [*(_Picture(path, None) for path in question.image_paths), *crops]
-        return await self._ask(prompts.answer_prompt(question, len(crops)), pictures, prompts.ANSWER_SCHEMA, answered)
+        prompt = prompts.answer_prompt(question, len(crops), self._prompts)
+        return await self._ask(prompt, pictures, prompts.ANSWER_SCHEMA, answered)
 
     async def close(self) -> None:
         await self.client.close()
@@ -125,17 +128,19 @@ class EndpointOracle:
         settings = self.settings
         temperature = settings.retry_temperature if attempt else 0.0
         keys = [key_of_picture(each.path, each.box, settings.bounds) for each in pictures]
-        key = key_of_request(
-            {"model": settings.model, "prompt": prompt, "pictures": keys, "attempt": attempt, "t": temperature,
-             "tokens": settings.max_reply_tokens}
-        )  # fmt: skip
+        asked = {"model": settings.model, "prompt": prompt, "pictures": keys, "attempt": attempt, "t": temperature,
+                 "tokens": settings.max_reply_tokens}  # fmt: skip
+        system = prompts.system_text(self._prompts)
+        if system != prompts.system_text(None):  # replies to the package's own words are kept under the shorter key
+            asked["system"] = system
+        key = key_of_request(asked)
         kept = self._cache.get(key)
         if isinstance(kept, str):
             self.client.spent.cached += 1
             return kept
         # Decoding and resizing leave the interpreter's lock: other requests go on meanwhile.
         content = await asyncio.to_thread(_content, prompt, pictures, settings.bounds)
-        messages = [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": content}]
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": content}]
         payload: dict[str, Any] = {
             "model": settings.model,
             "messages": messages,

@@ -1,4 +1,4 @@
-"""What an endpoint is asked, and the JSON it is asked for."""
+"""What an endpoint is asked (the wording: prompts/default/oracle_*.j2), and the JSON it is asked for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 from medeyes_verl.expert.oracles.protocol import MAX_CANDIDATES, Finding
 from medeyes_verl.expert.question import Question
 from medeyes_verl.gaze.geometry import Frame, Size
-
-SYSTEM = "You are an experienced radiologist. You answer with one JSON object and nothing else."
+from medeyes_verl.prompts.templates import text
 
 # Everything is bounded, so that a model cannot lose itself in a number or a sentence. Boxes are not bounded by the
 # picture: a model that writes in another frame must be seen to do so.
@@ -39,63 +38,37 @@ ASSESS_SCHEMA = _object(
 ANSWER_SCHEMA = _object(thought=_THOUGHT, answer=_TEXT)
 
 
-def locate_prompt(question: Question, sizes: Sequence[Size], frame: Frame, findings: Sequence[Finding]) -> str:
+def system_text(folder: str | None) -> str:
+    """What an endpoint is told before any question; `folder` holds the user's templates."""
+    return text(folder, "oracle_system.j2").render()
+
+
+def locate_prompt(
+    question: Question,
+    sizes: Sequence[Size],
+    frame: Frame,
+    findings: Sequence[Finding],
+    folder: str | None = None,
+) -> str:
     """Ask for all abnormal regions."""
-    lines = [
-        f"Question about the picture{'s' if len(sizes) > 1 else ''}: {question.text}",
-        f"List up to {MAX_CANDIDATES} regions that look abnormal or may hold the answer, each with your confidence, "
-        "from 0 to 1, that it does. An empty list is a valid reply.",
-    ]
     examined = [finding.assessment for finding in findings if finding.assessment and finding.assessment.label]
-    if examined:
-        seen = "; ".join(f"{each.label} ({each.confidence:.2f})" for each in examined)
-        lines.append(f"Looked at before: {seen}. Look for other regions as well.")
-    lines += [
-        f"bbox_2d is [x1, y1, x2, y2], {_frame_words(sizes, frame)}.",
-        'Reply: {"thought": "<one sentence>", "regions": [{"image": 1, "bbox_2d": [x1, y1, x2, y2], '
-        '"label": "<what it is>", "confidence": <0..1>}]}',
-    ]
-    return "\n".join(lines)
+    return text(folder, "oracle_locate.j2").render(
+        question=question.text,
+        max_regions=MAX_CANDIDATES,
+        frame=frame,
+        sizes=list(sizes),
+        seen=[{"label": each.label, "confidence": f"{each.confidence:.2f}"} for each in examined],
+    )
 
 
-def assess_prompt(question: Question, label: str | None, size: Size, frame: Frame) -> str:
+def assess_prompt(question: Question, label: str | None, size: Size, frame: Frame, folder: str | None = None) -> str:
     """Ask about one region, shown as a crop."""
-    return "\n".join(
-        [
-            f"This is an enlarged part of a medical picture{f' that may show: {label}' if label else ''}.",
-            f"Question about the whole picture: {question.text}",
-            "What does this part show, and how confident are you, from 0 to 1, that it is what the question needs? "
-            'If there is nothing to see, say so with a low confidence and an empty "label".',
-            f"You may narrow the region by bbox_2d, [x1, y1, x2, y2], {_frame_words([size], frame)}.",
-            'Reply: {"thought": "<one sentence>", "label": "<what it shows>", "confidence": <0..1>}',
-        ]
-    )
+    return text(folder, "oracle_assess.j2").render(question=question.text, label=label, size=size, frame=frame)
 
 
-def answer_prompt(question: Question, crops: int) -> str:
+def answer_prompt(question: Question, crops: int, folder: str | None = None) -> str:
     """Ask for the answer, after the picture and the crops that were looked at."""
-    kinds = {
-        "closed": "Answer with yes or no (or, if the question offers alternatives, with one of them).",
-        "multiple_choice": "Answer with the letter of one option.",
-        "open": "Answer with one word or a few, as briefly as you can.",
-    }
-    options = [f"{letter}. {text}" for letter, text in zip(string.ascii_uppercase, question.options, strict=False)]
-    shown = f"The last {crops} pictures are enlarged parts of it." if crops else ""
-    return "\n".join(
-        line
-        for line in (
-            f"Question about the picture: {question.text}",
-            *options,
-            shown,
-            kinds[question.question_type],
-            'Reply: {"thought": "<one or two sentences>", "answer": "<the answer>"}',
-        )
-        if line
+    options = [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, question.options, strict=False)]
+    return text(folder, "oracle_answer.j2").render(
+        question=question.text, question_type=question.question_type, options=options, crops=crops
     )
-
-
-def _frame_words(sizes: Sequence[Size], frame: Frame) -> str:
-    if frame == "relative_1000":
-        return "in thousandths of each side (0 to 1000)"
-    shown = ", ".join(f"{size.width} × {size.height}" for size in sizes)
-    return f"in pixels of the picture as you see it ({shown})"
