@@ -15,7 +15,7 @@ from medeyes_verl.demo.session import DISCLAIMER, Stage
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 from medeyes_verl.report.annotated_image import gaze_colour, numbered
-from medeyes_verl.report.episode_image import box_words
+from medeyes_verl.report.episode_image import box_words, call_words
 from medeyes_verl.report.terminal_image import in_terminal
 
 MOST_COLUMNS = 56
@@ -60,7 +60,11 @@ def _turn(
     """One turn; after a gaze the picture with all boxes so far beside the crop, where `originals` are given."""
     words: list[RenderableType] = [_words(f"“{turn.reasoning}”" if turn.reasoning else turn.text)]
     if turn.feedback:
-        words.append(Text(turn.feedback, style="red"))
+        words.append(_words(turn.feedback, "red" if turn.call is None else ""))
+    if turn.call is not None:
+        if crop is not None and originals:
+            words.insert(0, in_terminal(crop, columns))
+        return Panel(Group(*words), title=_words(call_words(turn)), title_align="left", expand=False)
     if crop is None or turn.box is None:
         return Panel(Group(*words), title="no gaze" if turn.feedback else "answer", title_align="left", expand=False)
     number = f"gaze {gazes}" + (f", image {turn.image}" if turn.image > 1 else "")

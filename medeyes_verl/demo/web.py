@@ -35,6 +35,7 @@ from medeyes_verl.demo.session import (
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
 from medeyes_verl.policies.client import EndpointError, RequestRefusedError
 from medeyes_verl.report.annotated_image import CSS_COLOURS
+from medeyes_verl.report.episode_image import call_words
 
 OWN_HEADER = "x-medeyes-demo"
 SECURITY_HEADERS = {
@@ -156,6 +157,7 @@ def _turn(turn: TraceTurn, crop: Image.Image | None) -> str:
         box=None if turn.box is None else turn.box.as_list(),
         image=turn.image,
         crop=None if crop is None else _data_url(crop),
+        call=None if turn.call is None else call_words(turn),
         note=turn.feedback or "",
     )
 

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 import medeyes_verl
 from medeyes_verl.config.settings import DATA, ROLLOUT, DataSettings, RolloutSettings, reward_settings
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tool import load_tools
 from medeyes_verl.policies.server import Serving
 from medeyes_verl.prompts.templates import check_folder
 from medeyes_verl.reward.compose import RewardSettings
@@ -93,8 +94,9 @@ def recipe_of(config: DictConfig, name: str) -> Recipe:
 
 
 def check_own(recipe: Recipe) -> None:
-    """Load what a recipe names of the user's own: reward parts, prompts. Raises ValueError naming what is wrong."""
+    """Load what a recipe names of the user's own: reward parts, tools, prompts. Raises ValueError."""
     load_parts(recipe.reward.parts)
+    load_tools(recipe.rules.tools)
     check_folder(recipe.rules.prompts)
 
 

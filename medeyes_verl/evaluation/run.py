@@ -113,7 +113,7 @@ def settings_of(
                 "extensions": None if requests is None else requests.extensions,
                 "arguments": dict(arguments or {}),
                 "exact_budget": exact_budget,
-                "code": {path: file_digest(path) for path in (model, *(part.path for part in recipe.reward.parts))}
+                "code": {path: file_digest(path) for path in _own_code(model, recipe)}
                 | {"prompts": digest(recipe.rules.prompts)},
                 "tables": [[table.name, hashlib.sha256(table.read_bytes()).hexdigest()] for table in tables],
             }
@@ -196,6 +196,10 @@ def _episodes_of(work: Work, output: Path) -> list[LoggedEpisode]:
     asked = work.asked
     wanted = {each.key for each in asked}
     return [episode for episode in read_episodes(output / EPISODES) if episode.key in wanted]
+
+
+def _own_code(model: str, recipe: Recipe) -> tuple[str, ...]:
+    return model, *(part.path for part in recipe.reward.parts), *recipe.rules.tools
 
 
 def _model_stamp(model: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from medeyes_verl.evaluation.run import (
 )
 from medeyes_verl.evaluation.sources import Source
 from medeyes_verl.extras import require
+from medeyes_verl.gaze.tool import most_observations
 from medeyes_verl.policies.chat import Requests, Sampling
 from medeyes_verl.policies.chat_conversation import load_tokens
 from medeyes_verl.policies.client import Patience
@@ -187,7 +188,7 @@ def _endpoint(
 ) -> Iterator[Endpoint]:
     """A vLLM of our own for the source's model."""
     log = source.output / "vllm.log"
-    pictures = max(len(row["images"]) for row in work.rows) + source.recipe.rules.max_gazes
+    pictures = max(len(row["images"]) for row in work.rows) + most_observations(source.recipe.rules)
     say(f"starting vLLM (its words: {log})")
     with serve(source.name, source.recipe.serving, log, pictures=pictures, concurrency=concurrency) as server:
         yield replace(given, base_url=server.base_url, api_key=server.api_key)

@@ -136,8 +136,12 @@ class ReplayBuffer:
 
 
 def trajectory_of(expert_id: str, trace: EpisodeTrace, correct: bool) -> Trajectory | None:
-    """What the policy did in one episode, as a trajectory; None unless the grammar held from beginning to end."""
-    if not trace.well_formed or trace.answer is None:
+    """What the policy did in one episode, as a trajectory; None unless the grammar held from beginning to end.
+
+    None as well where it called a tool of the user's: a stored trajectory holds gazes alone, and preflight refuses
+    `off_policy_source=replay` with tools.
+    """
+    if not trace.well_formed or trace.answer is None or trace.num_calls:
         return None
     steps = tuple(ExpertStep(turn.reasoning, box, turn.image) for turn in trace.turns if (box := turn.box) is not None)
     return Trajectory(expert_id, steps, trace.turns[-1].reasoning, trace.answer, correct, SOURCE)

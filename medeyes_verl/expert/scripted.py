@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from medeyes_verl.expert.framing import GRID_FRAMING, Framing, PresetName
 from medeyes_verl.expert.question import Question, read_questions
@@ -119,7 +120,7 @@ def write_scripted_experts(
     """
     settings = settings or ScriptSettings()
     counts = ScriptCounts()
-    how = {"seed": seed, "wanted": n, "style": settings.style, "max_gazes": settings.max_gazes}
+    how: dict[str, Any] = {"seed": seed, "wanted": n, "style": settings.style, "max_gazes": settings.max_gazes}
     if settings.prompts is not None:
         how["prompts"] = digest(settings.prompts)
     with StoreWriter(store_dir) as writer:

@@ -3,8 +3,9 @@
     <reasoning>where to look, and why</reasoning>
     <action>{"name": "Gaze", "coordinate": [x1, y1, x2, y2]}</action>
 
-and at the end `<answer>…</answer>` in place of the action. The agent loop, the experts, the reward, the
-evaluation and the pictures all read and write turns here and nowhere else.
+and at the end `<answer>…</answer>` in place of the action. A tool of the user's is called in the same form,
+`{"name": "Contrast", "factor": 2}`, with "image" where it is not the first. The agent loop, the experts, the reward,
+the evaluation and the pictures all read and write turns here and nowhere else.
 
 A model's text is untrusted: parsing never raises, scans the text once, and hands JSON only a slice of bounded
 length.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -51,15 +53,28 @@ class Fault(str, Enum):
     sliver_box = "sliver_box"
     unknown_image = "unknown_image"
     gaze_limit = "gaze_limit"
+    bad_arguments = "bad_arguments"
+    tool_limit = "tool_limit"
 
 
+TOOL_FAULTS = frozenset({Fault.bad_arguments, Fault.tool_limit})
+"""Faults of calls of a tool of the user's."""
 FORM_SLIPS = frozenset({Fault.missing_reasoning, Fault.text_outside_tags})
 """Faults of form: the gaze or the answer beside them is still carried out. Every other fault blocks its turn."""
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool other than Gaze, as written."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    """JSON values by name, without `name` and `image`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of the model. A turn without a blocking fault has either a box or an answer."""
+    """One turn of the model. A turn without a blocking fault has a box, a call or an answer, and one of them."""
 
     reasoning: str
     """The thought, stripped; "" when missing."""
@@ -71,10 +86,12 @@ class Turn:
     """The answer, stripped."""
     faults: tuple[Fault, ...] = ()
     """What is wrong with the form, a blocking fault last; faults of the box itself are the episode's to find."""
+    call: ToolCall | None = None
+    """The call of a tool of the user's; `image` is then the image it names."""
 
 
-def parse_turn(text: str) -> Turn:
-    """Read one turn. Never raises; what is wrong is in `Turn.faults`.
+def parse_turn(text: str, tools: Collection[str] = ()) -> Turn:
+    """Read one turn. Never raises; what is wrong is in `Turn.faults`. `tools` are the names known beside Gaze.
 
     `text` is the model's whole turn with special tokens such as <|im_end|> already removed from its end. Tags
     do not nest: a tag inside an open block abandons that block, so that a mention of `<answer>` in a thought
@@ -97,11 +114,13 @@ def parse_turn(text: str) -> Turn:
     if len(actions) > 1:
         return Turn(reasoning, faults=(*faults, Fault.two_actions))
     if actions:
-        action = _parse_action(actions[0])
+        action = _parse_action(actions[0], tools)
         if isinstance(action, Fault):
             return Turn(reasoning, faults=(*faults, action))
-        box, image = action
-        return Turn(reasoning, box, image, faults=tuple(faults))
+        done, image = action
+        if isinstance(done, ToolCall):
+            return Turn(reasoning, image=image, faults=tuple(faults), call=done)
+        return Turn(reasoning, done, image, faults=tuple(faults))
     if answers:
         if not answers[-1]:
             return Turn(reasoning, faults=(*faults, Fault.empty_answer))
@@ -113,17 +132,21 @@ def parse_turn(text: str) -> Turn:
 def render_turn(turn: Turn) -> str:
     """Write one turn, so that `parse_turn` reads back exactly it.
 
-    Raises ValueError for a turn that cannot be read back: one with faults, with both or neither of box and
-    answer, or whose text is empty, not stripped or contains a tag.
+    Raises ValueError for a turn that cannot be read back: one with faults, without or with more than one of box,
+    call and answer, or whose text is empty, not stripped or contains a tag.
     """
     text = f"<reasoning>{turn.reasoning}</reasoning>\n"
     if turn.box is not None:
         image = "" if turn.image == 1 else f', "image": {turn.image}'
         coordinate = ", ".join(_number(value) for value in turn.box.as_list())
         text += f'<action>{{"name": "{TOOL_NAME}", "coordinate": [{coordinate}]{image}}}</action>'
+    if turn.call is not None:
+        named = {"name": turn.call.name, **turn.call.arguments} | ({} if turn.image == 1 else {"image": turn.image})
+        text += f"<action>{json.dumps(named, ensure_ascii=False)}</action>"
     if turn.answer is not None:
         text += f"<answer>{turn.answer}</answer>"
-    if turn.faults or parse_turn(text) != turn:
+    tools = () if turn.call is None else (turn.call.name,)
+    if turn.faults or parse_turn(text, tools) != turn:
         raise ValueError(
             f"{turn} cannot be written as one turn: give it either a box or an answer, and text that is not "
             "empty, has no white space around it and contains none of the tags"
@@ -155,8 +178,8 @@ def _blocks(text: str) -> tuple[list[tuple[str, str]], set[str], bool]:
     return blocks, abandoned, stray_text or open_tag is not None or bool(text[start:].strip())
 
 
-def _parse_action(text: str) -> tuple[Box, int] | Fault:
-    """The box and the picture of one action, or what is wrong with it."""
+def _parse_action(text: str, tools: Collection[str]) -> tuple[Box | ToolCall, int] | Fault:
+    """The box, or the call of a tool, and the picture of one action, or what is wrong with it."""
     if len(text) > MAX_ACTION_CHARACTERS:
         return Fault.malformed_action
     try:
@@ -165,6 +188,8 @@ def _parse_action(text: str) -> tuple[Box, int] | Fault:
         return Fault.malformed_action
     if not isinstance(action, dict) or not isinstance(action.get("name"), str):
         return Fault.malformed_action
+    if action["name"] in tools:
+        return _parse_call(action)
     if action["name"] != TOOL_NAME:
         return Fault.unknown_tool
     coordinate, image = action.get("coordinate"), action.get("image", 1)
@@ -178,6 +203,19 @@ def _parse_action(text: str) -> tuple[Box, int] | Fault:
     ):
         return Fault.malformed_action
     return Box(*(float(value) for value in coordinate)), image
+
+
+def _parse_call(action: dict[str, Any]) -> tuple[ToolCall, int] | Fault:
+    """The call and its image. Its arguments are JSON that every log can hold: no NaN, no half of a character."""
+    image = action.get("image", 1)
+    if type(image) is not int or abs(image) > MAX_COORDINATE:
+        return Fault.malformed_action
+    arguments = {key: value for key, value in action.items() if key not in ("name", "image")}
+    try:
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return Fault.malformed_action
+    return ToolCall(action["name"], arguments), image
 
 
 def _object_without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -66,8 +66,10 @@ class GazeLimits:
         return Fault.sliver_box if long > short * self.max_aspect_ratio + _TOLERANCE else None
 
 
-MESSAGES: tuple[Fault, ...] = tuple(Fault(name) for name in PHRASES["feedback.yaml"])
-"""The faults that an observation answers."""
+OF_TOOLS = ("tool_limit", "unknown_tool_of_several")
+"""Words that are said only where there are tools of the user's."""
+MESSAGES: tuple[Fault, ...] = tuple(Fault(name) for name in PHRASES["feedback.yaml"] if name not in OF_TOOLS)
+"""The faults that an observation answers, but for those of the user's tools."""
 
 
 def fault_message(fault: Fault, limits: GazeLimits, prompts: str | None = None) -> str:
@@ -86,3 +88,8 @@ def fault_message(fault: Fault, limits: GazeLimits, prompts: str | None = None) 
         ratio=f"{limits.max_aspect_ratio:g}",
         images=limits.images,
     )
+
+
+def tool_message(name: str, prompts: str | None, **values: object) -> str:
+    """One of the words that are said only where there are tools of the user's (`OF_TOOLS`)."""
+    return phrases(prompts, "feedback.yaml")[name][0].render(values)

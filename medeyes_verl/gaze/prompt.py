@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from medeyes_verl.gaze.geometry import Box, Size
 from medeyes_verl.gaze.grammar import Turn, render_turn
 from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tool import load_tools, words_for_prompt
 from medeyes_verl.prompts.templates import text
 
 _EXAMPLE_GAZE = Turn("where you look next, and why", Box(120, 80, 220, 180))
@@ -27,5 +28,5 @@ def system_prompt(settings: EpisodeSettings, views: Sequence[Size] = ()) -> str:
         gaze=render_turn(_EXAMPLE_GAZE),
         gaze_on_last=on_last.splitlines()[-1],
         answer=render_turn(_EXAMPLE_ANSWER),
-        tools=[],
+        tools=words_for_prompt(load_tools(settings.tools).values(), _EXAMPLE_GAZE.reasoning),
     )

@@ -28,6 +28,8 @@ class EpisodeSettings:
     """Longest side of a gaze over its shortest, in pixels of the original; far below the model's own 200."""
     scan_coverage: Annotated[float, Between(0, 1)] = 0.5
     """Share of its image from which a gaze counts as a scan, not a drill."""
+    tools: tuple[str, ...] = ()
+    """Actions of your own beside Gaze, by import path: `my_tool.py:Contrast` (docs/extend.md)."""
     prompts: str | None = None
     """Folder with prompt templates of your own (docs/extend.md); null: the package's words."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from medeyes_verl.gaze.geometry import Box, Size
-from medeyes_verl.gaze.grammar import Fault
+from medeyes_verl.gaze.grammar import Fault, ToolCall
 
 Mode = Literal["scan", "drill"]
 """`scan`: the gaze covers most of its image or widens the one before. `drill`: it zooms in."""
@@ -20,6 +20,8 @@ Finish = Literal["answered", "gaze_limit", "truncated"]
 
 VERSION = 1
 """Of the JSON form."""
+VERSION_WITH_CALLS = 2
+"""Of a trace with a call of a tool of the user's: a reader of version 1 would take it for a turn without an action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,19 @@ class TraceTurn:
     box: Box | None = None
     """What was cropped, in pixels of the ORIGINAL image; None when nothing was."""
     image: int = 1
-    """The image of the box, from 1."""
+    """The image of the box or of the call, from 1."""
     mode: Mode | None = None
     """The mode of the gaze; None without a box."""
     faults: tuple[Fault, ...] = ()
     """What was wrong with this turn."""
     num_tokens: int = 0
     """Tokens the policy wrote; 0 where nobody counted them."""
+    call: ToolCall | None = None
+    """The call of a tool of the user's that was carried out; None for any other turn."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the turn as plain JSON types; a box is [x1, y1, x2, y2]."""
-        return {
+        plain: dict[str, Any] = {
             "text": self.text,
             "reasoning": self.reasoning,
             "feedback": self.feedback,
@@ -55,6 +59,9 @@ class TraceTurn:
             "faults": [fault.value for fault in self.faults],
             "num_tokens": self.num_tokens,
         }
+        if self.call is not None:
+            plain["call"] = {"name": self.call.name, "arguments": dict(self.call.arguments)}
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TraceTurn:
@@ -63,6 +70,9 @@ class TraceTurn:
         mode = plain["mode"]
         if (mode is None) != (box is None) or (mode is not None and mode not in get_args(Mode)):
             raise ValueError(f"mode {mode!r} with box {plain['box']!r}")
+        call = plain.get("call")
+        if call is not None and (box is not None or not isinstance(call["arguments"], Mapping)):
+            raise ValueError(f"call {call!r:.100} with box {plain['box']!r}")
         return cls(
             text=_string(plain["text"]),
             reasoning=_string(plain["reasoning"]),
@@ -72,6 +82,7 @@ class TraceTurn:
             mode=mode,
             faults=tuple(Fault(fault) for fault in plain["faults"]),
             num_tokens=int(plain["num_tokens"]),
+            call=None if call is None else ToolCall(_string(call["name"]), dict(call["arguments"])),
         )
 
 
@@ -133,6 +144,11 @@ class EpisodeTrace:
         return len(self.gazes)
 
     @property
+    def num_calls(self) -> int:
+        """Calls of tools of the user's that were carried out."""
+        return sum(turn.call is not None for turn in self.turns)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens the policy wrote over all turns."""
         return sum(turn.num_tokens for turn in self.turns)
@@ -145,7 +161,7 @@ class EpisodeTrace:
     def as_dict(self) -> dict[str, Any]:
         """Return the trace as plain JSON types with its version; sizes are [width, height]."""
         return {
-            "version": VERSION,
+            "version": VERSION_WITH_CALLS if self.num_calls else VERSION,
             "turns": [turn.as_dict() for turn in self.turns],
             "answer": self.answer,
             "finish": self.finish,
@@ -161,10 +177,10 @@ class EpisodeTrace:
             ValueError: another version, or no trace.
         """
         try:
-            if plain["version"] != VERSION:
+            if plain["version"] not in (VERSION, VERSION_WITH_CALLS):
                 raise ValueError(
-                    f"trace version {plain['version']!r} is unknown: this medeyes_verl reads version {VERSION}; "
-                    "read it with the release that wrote it"
+                    f"trace version {plain['version']!r} is unknown: this medeyes_verl reads version {VERSION} and "
+                    f"{VERSION_WITH_CALLS} (with calls of tools); read it with the release that wrote it"
                 )
             if plain["finish"] not in get_args(Finish):
                 raise ValueError(f"finish {plain['finish']!r} is unknown: known are {', '.join(get_args(Finish))}")

@@ -38,6 +38,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
     traces = [trace_of(fields) for fields in extra_fields]
     metrics: Metrics = {}
     kept = [i for i, is_real in enumerate(real) if is_real]
+    calls = any(trace is not None and trace.num_calls for trace in traces)
     silent = silent_group_share(advantages_B[kept], [uids[i] for i in kept], [streams[i] == EXPERT for i in kept])
     for stream in (ON_POLICY, EXPERT):
         members = [i for i in kept if streams[i] == stream]
@@ -45,7 +46,7 @@ def stream_metrics(rows: Any, uids: Sequence[str], streams: Sequence[str], real:
             continue
         facts = [
             {
-                **_trace_facts(traces[i]),
+                **_trace_facts(traces[i], calls),
                 **_numbers(extra_fields[i].get("reward_extra_info") or {}),
                 "reward": rows["rm_scores"][i].sum().item(),
                 "advantage": advantages_B[i].item(),
@@ -125,10 +126,11 @@ def trace_of(extra_fields: Mapping[str, Any]) -> EpisodeTrace | None:
     return None if plain is None else EpisodeTrace.from_dict(plain)
 
 
-def _trace_facts(trace: EpisodeTrace | None) -> Metrics:
+def _trace_facts(trace: EpisodeTrace | None, calls: bool) -> Metrics:
+    """What a trace says; the calls of tools of the user's in a step with any."""
     if trace is None:
         return {}
-    return {
+    return ({"tool_calls": float(trace.num_calls)} if calls else {}) | {
         "format_valid": float(trace.well_formed),
         "answered": float(trace.finish == "answered"),
         "turns": float(trace.num_turns),

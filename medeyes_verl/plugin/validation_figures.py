@@ -108,7 +108,7 @@ def record_validation(kept: Kept, config: DictConfig, processor: Any, tracking: 
                 log.append(episode)
         # keys are new at each validation: sorted by the questions' own names, the same ones are drawn each time
         shown = [episode for episode in episodes if episode.sample == 0][:FIGURES]
-        figures = {f"episodes/{e.data_source}/{e.id}": episode_array(e, rules.crop) for e in shown}
+        figures = {f"episodes/{e.data_source}/{e.id}": episode_array(e, rules) for e in shown}
         show_figures(figures, tracking.logger, step)
     except Exception:
         logger.exception("the episodes of the validation at step %d were not logged", step)

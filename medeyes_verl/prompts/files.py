@@ -74,7 +74,8 @@ PHRASES: dict[str, dict[str, Placeholders]] = {
         "no_action_or_answer": _of(), "unclosed_tag": _of(), "two_actions": _of(), "answer_beside_action": _of(),
         "malformed_action": _of("tool"), "unknown_tool": _of("tool"), "empty_answer": _of(), "empty_box": _of(),
         "inverted_box": _of(), "outside_box": _of("width height"), "tiny_box": _of("min_width min_height"),
-        "sliver_box": _of("ratio"), "unknown_image": _of("images"),
+        "sliver_box": _of("ratio"), "unknown_image": _of("images"), "tool_limit": _of("tool", "calls"),
+        "unknown_tool_of_several": _of("tools"),
     },
     "expert.yaml": {
         "scan": _of(), "rescan": _of(), "look": _of("place"), "look_named": _of("label", "place"), "drill": _of(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,19 +13,24 @@ from medeyes_verl.data.row import LETTERS
 from medeyes_verl.evaluation.episode_log import LoggedEpisode
 from medeyes_verl.gaze.crop import PixelBounds, crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.gaze.settings import EpisodeSettings
+from medeyes_verl.gaze.tool import ToolFailedError, apply_tool, load_tools
 from medeyes_verl.gaze.trace import TraceTurn
 from medeyes_verl.report.annotated_image import RIGHT, WRONG, Panel, gaze_colour, numbered, sheet
 
+CALL_CHARACTERS = 120
+"""Of a call, as it is shown."""
 
-def episode_array(episode: LoggedEpisode, crop: PixelBounds) -> NDArray[np.uint8]:
+
+def episode_array(episode: LoggedEpisode, settings: EpisodeSettings) -> NDArray[np.uint8]:
     """The figure as (height, width, 3) RGB, as loggers of images take it."""
-    return np.asarray(episode_figure(episode, crop))
+    return np.asarray(episode_figure(episode, settings))
 
 
-def episode_figure(episode: LoggedEpisode, crop: PixelBounds) -> Image.Image:
-    """The first picture with all gazes on it, a panel a gaze with the crop the model saw, the answer and the truth.
+def episode_figure(episode: LoggedEpisode, settings: EpisodeSettings) -> Image.Image:
+    """The first picture with all gazes on it, a panel a gaze or call with what the model saw, the answer and the truth.
 
-    `crop` are the bounds the episode was played with. Raises ValueError where a picture cannot be read.
+    `settings` are those the episode was played with. Raises ValueError where a picture cannot be read.
     """
     originals = [open_picture(path) for path in episode.images]
     gazes = episode.trace.gazes
@@ -40,7 +46,15 @@ def episode_figure(episode: LoggedEpisode, crop: PixelBounds) -> Image.Image:
         below=verdict_lines(episode),
         colour=RIGHT if right else WRONG,
     )
-    return sheet(episode.question, [whole, *(_gaze(n, turn, originals, crop) for n, turn in enumerate(gazes, 1))])
+    numbers = iter(range(1, len(gazes) + 1))
+    panels = [
+        _gaze(next(numbers), turn, originals, settings.crop)
+        if turn.box is not None
+        else _call(turn, originals, settings)
+        for turn in episode.trace.turns
+        if turn.box is not None or turn.call is not None
+    ]
+    return sheet(episode.question, [whole, *panels])
 
 
 def _gaze(number: int, turn: TraceTurn, originals: Sequence[Image.Image], crop: PixelBounds) -> Panel:
@@ -55,10 +69,51 @@ def _gaze(number: int, turn: TraceTurn, originals: Sequence[Image.Image], crop: 
     )
 
 
+def _call(turn: TraceTurn, originals: Sequence[Image.Image], settings: EpisodeSettings) -> Panel:
+    """What the policy said, the call of a tool, and the image it got for it."""
+    original = originals[turn.image - 1]
+    seen = observed(original, turn, settings)
+    return Panel(
+        title=call_words(turn),
+        above=[f"“{turn.reasoning}”"],
+        picture=seen if seen is not None else Image.new("RGB", (28, 28), "lightgrey"),
+        below=[turn.feedback or ""],
+        colour=(128, 128, 128),
+    )
+
+
+def observed(original: Image.Image, turn: TraceTurn, settings: EpisodeSettings) -> Image.Image | None:
+    """The image that the call of a turn gave, made anew by its tool; None where it gave words alone.
+
+    Raises ValueError where the tool is not there any more or does not take the call any more.
+    """
+    assert turn.call is not None
+    tool = load_tools(settings.tools).get(turn.call.name)
+    if tool is None:
+        raise ValueError(
+            f"the tool {turn.call.name} is not among episode.tools ({', '.join(settings.tools) or 'none'})"
+        )
+    try:
+        return apply_tool(tool, original, turn.call, settings.crop).picture
+    except ToolFailedError as error:
+        raise ValueError(str(error)) from error
+
+
+def call_words(turn: TraceTurn) -> str:
+    """A call on one line: Contrast factor=2, image 2."""
+    assert turn.call is not None
+    arguments = ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in turn.call.arguments.items()
+    )
+    words = f"{turn.call.name} {arguments}" + (f", image {turn.image}" if turn.image > 1 else "")
+    return words if len(words) <= CALL_CHARACTERS else words[: CALL_CHARACTERS - 1] + "…"
+
+
 def verdict_lines(episode: LoggedEpisode) -> list[str]:
     """The last thought, the answer against the truth, and what was wrong with the form."""
     turns = episode.trace.turns
-    thought = turns[-1].reasoning if turns and turns[-1].box is None else ""
+    last = turns[-1] if turns else None
+    thought = last.reasoning if last is not None and last.box is None and last.call is None else ""
     answer = episode.trace.answer
     lines = [f"“{thought}”"] if thought else []
     lines.append(f"answer: {answer}" if answer is not None else f"no answer ({episode.trace.finish.replace('_', ' ')})")

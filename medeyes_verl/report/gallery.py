@@ -21,7 +21,8 @@ from medeyes_verl.expert.store import TrajectoryStore
 from medeyes_verl.gaze.crop import crop_of, open_picture
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.settings import EpisodeSettings
-from medeyes_verl.report.episode_image import box_words, truth_in_words
+from medeyes_verl.gaze.trace import TraceTurn
+from medeyes_verl.report.episode_image import box_words, call_words, observed, truth_in_words
 from medeyes_verl.report.expert_play import ExpertReplay
 
 MOST_CARDS = 60
@@ -215,11 +216,11 @@ def _play(label: str, episode: LoggedEpisode, settings: EpisodeSettings) -> Play
     for turn in episode.trace.turns:
         gazes += turn.box is not None
         in_reach = 1 <= turn.image <= len(episode.images)
-        crop = (
-            _shown(episode.images[turn.image - 1], turn.box, gazes, settings)
-            if turn.box is not None and in_reach
-            else None
-        )
+        crop = None
+        if turn.box is not None and in_reach:
+            crop = _shown(episode.images[turn.image - 1], turn.box, gazes, settings)
+        elif turn.call is not None and in_reach:
+            crop = _shown_call(episode.images[turn.image - 1], turn, settings)
         raw = turn.text if len(turn.text) <= MOST_TEXT else turn.text[:MOST_TEXT] + " …"
         steps.append(
             Step(
@@ -229,7 +230,7 @@ def _play(label: str, episode: LoggedEpisode, settings: EpisodeSettings) -> Play
                 crop=crop,
                 reasoning=turn.reasoning[:MOST_TEXT],
                 raw=raw,
-                note=turn.feedback or "",
+                note=_note(turn),
             )
         )
     facts = f"{episode.trace.num_tokens} tokens, {episode.seconds:.1f} s"
@@ -243,6 +244,23 @@ def _play(label: str, episode: LoggedEpisode, settings: EpisodeSettings) -> Play
         steps=tuple(steps),
         facts="" if episode.stream == "expert" else facts,
     )
+
+
+def _note(turn: TraceTurn) -> str:
+    """The words of the observation, after the call of a tool where there was one."""
+    call = [] if turn.call is None else [call_words(turn)]
+    return ": ".join([*call, *([turn.feedback] if turn.feedback else [])])
+
+
+def _shown_call(path: str, turn: TraceTurn, settings: EpisodeSettings) -> Shown | None:
+    """The image that the call of a tool gave; None where it gave words alone."""
+    try:
+        picture = observed(_original(path), turn, settings)
+    except ValueError as error:
+        return Shown(None, f"the image of {call_words(turn)} cannot be made: {error}", 1, 1)
+    if picture is None:
+        return None
+    return Shown(_data_url(picture, CROP_SIDE), f"image after {call_words(turn)}", *picture.size)
 
 
 def _shown(path: str, box: Box | None, number: int, settings: EpisodeSettings) -> Shown:

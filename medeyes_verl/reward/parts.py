@@ -31,7 +31,8 @@ RESERVED = frozenset({
     "acc", "accuracy", "advantage", "advantage_size", "answered", "custom", "diversity", "drill_share", "exact_match",
     "format_valid", "gazes", "grammar", "id", "missing_rows", "probability_before", "r_acc", "r_custom", "r_div",
     "r_grammar", "replayed_share", "response_length", "reward", "reward_error", "reward_error_text", "rows",
-    "scan_share", "score", "silent_groups", "token_f1", "total", "turns", "written_tokens", "zero_advantage_groups",
+    "scan_share", "score", "silent_groups", "token_f1", "tool_calls", "total", "turns", "written_tokens",
+    "zero_advantage_groups",
 })
 # fmt: on
 """Names that are logged already."""

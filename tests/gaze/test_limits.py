@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medeyes_verl.gaze.geometry import FRAMES, Box, Size, to_original
-from medeyes_verl.gaze.grammar import FORM_SLIPS, Fault
+from medeyes_verl.gaze.grammar import FORM_SLIPS, TOOL_FAULTS, Fault
 from medeyes_verl.gaze.limits import MESSAGES, GazeLimits, fault_message
 
 # Shown at a quarter of its size.
@@ -70,7 +70,7 @@ def test_messages_say_what_is_allowed() -> None:
 
 
 def test_every_fault_with_an_observation_has_words() -> None:
-    assert set(MESSAGES) == set(Fault) - FORM_SLIPS - {Fault.gaze_limit}
+    assert set(MESSAGES) == set(Fault) - FORM_SLIPS - TOOL_FAULTS - {Fault.gaze_limit}
     words = [fault_message(fault, QUARTER) for fault in MESSAGES]
     assert len({text.split(".")[0] for text in words}) == len(words), "each fault is told apart by its first words"
     assert all(len(text) < 80 and "<" not in text for text in words)

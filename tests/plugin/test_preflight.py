@@ -26,6 +26,7 @@ from medeyes_verl.plugin.problem import Problem
 ALONE = [f"{ROLLOUT}.n_expert=0", "actor_rollout_ref.rollout.n=4"]
 STOCK_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"
 CUSTOM = "reward.custom_reward_function"
+TOOL = f"{Path(__file__).parents[2] / 'examples' / 'tool.py'}:Contrast"
 UNWEIGHTED = [f"reward.medeyes.{part}_weight=0" for part in ("accuracy", "grammar", "diversity")]
 
 
@@ -87,6 +88,27 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
         ([STOCK_LOOP, *ALONE], "reward.reward_manager.name", "leaves none", "name=naive"),
         (UNWEIGHTED, "reward.medeyes", "every reward would be 0", "weight above 0"),
         ([*UNWEIGHTED, f"{CUSTOM}.path=own.py", "reward.medeyes.custom_weight=0"], "reward.medeyes", "be 0", "weight"),
+        (
+            [f"{ROLLOUT}.episode.tools=[absent.py:Tool]"],
+            "episode.tools[0]",
+            "there is no file",
+            "relative paths start at",
+        ),
+        (
+            [f"{ROLLOUT}.episode.tools=['{TOOL}']", f"{ROLLOUT}.off_policy_source=mixed"],
+            f"{ROLLOUT}.off_policy_source",
+            "holds gazes alone",
+            "off_policy_source=experts",
+        ),
+        (
+            [
+                f"{ROLLOUT}.episode.tools=['{TOOL}']",
+                "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=2",
+            ],
+            "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image",
+            "can have 4 images",
+            "set it to 4 or more",
+        ),
         (
             [f"{ROLLOUT}.episode.prompts=absent_folder"],
             f"{ROLLOUT}.episode.prompts",

@@ -25,7 +25,7 @@ def _played(table: Path, recipe: Recipe, *texts: str) -> LoggedEpisode:
 
 def test_a_panel_for_the_image_and_one_for_each_gaze(table: Path, recipe: Recipe) -> None:
     looks = [GAZE.format(box) for box in ("[0, 0, 56, 56]", "[56, 56, 112, 112]")]
-    array = episode_array(_played(table, recipe, *looks, ANSWER), recipe.rules.crop)
+    array = episode_array(_played(table, recipe, *looks, ANSWER), recipe.rules)
     assert array.dtype == np.uint8
     assert array.shape[1:] == (MARGIN + 3 * (SIDE + MARGIN), 3)
     for colour in GAZE_COLOURS[:2]:
@@ -35,7 +35,7 @@ def test_a_panel_for_the_image_and_one_for_each_gaze(table: Path, recipe: Recipe
 
 def test_an_episode_without_gaze_or_answer_is_drawn_too(table: Path, recipe: Recipe) -> None:
     episode = _played(table, recipe, "no tags")
-    assert episode_figure(episode, recipe.rules.crop).width == MARGIN + SIDE + MARGIN
+    assert episode_figure(episode, recipe.rules).width == MARGIN + SIDE + MARGIN
     assert verdict_lines(episode)[0] == "no answer (truncated)"
     assert verdict_lines(episode)[2].startswith("faults: missing reasoning")
 

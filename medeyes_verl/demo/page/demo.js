@@ -50,6 +50,9 @@ function showTurn(turn) {
     view.setAttribute("aria-label", `${view.getAttribute("aria-label")}; gaze ${gazes} at ${turn.box.map(Math.round).join(", ")}`);
     const crop = make("img", item, { src: turn.crop, alt: `crop of gaze ${gazes}` });
     crop.style.borderColor = colour;
+  } else if (turn.call) {
+    heading = turn.call;
+    if (turn.crop) make("img", item, { src: turn.crop, alt: `image after ${turn.call}` });
   } else if (turn.note) heading = "no gaze";
   const words = make("div", item);
   make("b", words, {}, heading);
