@@ -91,6 +91,12 @@ def script(
         )
 
 
+def _known_oracle(oracle: str | None) -> str | None:
+    if oracle is not None and oracle not in get_args(OracleName) and not is_import_path(oracle):
+        raise typer.BadParameter(f"{oracle!r} is none of {ORACLES}, nor PATH:NAME of your own (my_oracle.py:MyOracle)")
+    return oracle
+
+
 @experts.command(name="build", cls=BuildCommand)
 def build_command(
     overrides: Annotated[
@@ -106,7 +112,10 @@ def build_command(
     store: Annotated[Path | None, typer.Option(help="folder of the trajectory store [key: store]")] = None,
     oracle: Annotated[
         str | None,
-        typer.Option(help=f"who is asked: {ORACLES}, or PATH:NAME of your own [keys: oracle.name, oracle.own]"),
+        typer.Option(
+            callback=_known_oracle,
+            help=f"who is asked: {ORACLES}, or PATH:NAME of your own [keys: oracle.name, oracle.own.path]",
+        ),
     ] = None,
     preset: Annotated[
         PresetName | None, typer.Option(help="tiny: for the quickstart's small policy [key: preset]")

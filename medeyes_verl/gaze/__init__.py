@@ -1,1 +1,1 @@
-"""The episode: text in, crops out. Knows Pillow and numpy, nothing of veRL, torch or Ray."""
+"""The episode: text in, crops out. Knows Pillow, numpy and jinja2, nothing of veRL, torch or Ray."""

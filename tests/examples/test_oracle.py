@@ -64,7 +64,6 @@ def test_the_example_builds_trajectories(data: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--oracle", "crystal"], "oracle.name='crystal': use one of annotations, slake"),
         (["--oracle", "own"], "oracle.own: is required by name=own"),
         (["--oracle", "absent.py:Oracle"], "oracle.own.path=absent.py:Oracle: there is no file"),
         (["--oracle", f"{EXAMPLE}:Brigt"], "has no Brigt; it has"),
@@ -80,6 +79,15 @@ def test_what_cannot_be_used_is_said_before_the_first_question(data: Path, words
     assert status == 1
     assert said in output
     assert not (data.parent / "store").exists()
+
+
+def test_an_unknown_oracle_is_refused_with_the_known_ones(data: Path) -> None:
+    status, output = build(data, "--oracle", "crystal")
+    assert status == 2
+    assert "'crystal' is none of annotations, slake" in output
+    status, output = build(data, "oracle.name=crystal")
+    assert status == 1
+    assert "oracle.name='crystal': use one of annotations, slake" in output
 
 
 def test_a_file_says_the_same(data: Path, tmp_path: Path) -> None:
