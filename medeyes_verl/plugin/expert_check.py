@@ -20,7 +20,12 @@ WHY: dict[OffPolicyBaseline, tuple[str, str]] = {
         f"harder questions, better experts, or {ROLLOUT}.n_expert=0",
     ),
     "none": ("the experts' reward is 0", "look at the experts: medeyes-verl experts --help"),
+    "unit": ("every expert's advantage is 1, so only a gate can have taken it away", "see off_policy_gate"),
 }
+GATE = (
+    "the rollouts solve these prompts, and experts teach where they do not",
+    "harder questions, a larger algorithm.medeyes.gate_solve_rate, or off_policy_gate=always",
+)
 """Under each rule: how an expert group comes to have no advantage, and what changes that."""
 
 
@@ -39,7 +44,8 @@ def first_step_warning(
     if share <= ZERO_ADVANTAGE_LIMIT:
         return None
     baseline = objective.off_policy_baseline
-    reason, remedy = WHY[baseline]
+    gated = objective.off_policy_gate != "always" and metrics.get("medeyes/on_policy/unsolved_prompts", 1.0) < 1.0
+    reason, remedy = GATE if gated else WHY[baseline]
     return _framed(
         f"{share:.0%} of the expert groups have advantage 0: they teach nothing (limit {ZERO_ADVANTAGE_LIMIT:.0%}).",
         f"Rule: algorithm.medeyes.off_policy_baseline={baseline}.",

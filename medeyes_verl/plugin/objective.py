@@ -6,7 +6,7 @@ nothing else, so ``dual_stream_ppo_loss`` wraps it and says which rows are the e
 neither, both refuse: a guess would train plain GRPO under another name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from tensordict import TensorDict
-from verl.trainer.ppo.core_algos import agg_loss, register_adv_est, register_policy_loss
+from verl.trainer.ppo.core_algos import agg_loss, get_policy_loss_fn, register_adv_est, register_policy_loss
 
-from medeyes_verl.algorithm.advantage import dual_stream_advantage
-from medeyes_verl.algorithm.policy_loss import dual_stream_terms
-from medeyes_verl.algorithm.settings import DualStreamSettings
+from medeyes_verl.algorithm.advantage import dual_stream_advantage, gated
+from medeyes_verl.algorithm.policy_loss import DualStreamTerms, dual_stream_terms
+from medeyes_verl.algorithm.schedule import stream_weights
+from medeyes_verl.algorithm.settings import OURS, DualStreamSettings
 from medeyes_verl.config.settings import dual_stream_settings
 from medeyes_verl.plugin.streams import OUR_MODES, StreamsUnknownError, split_labels
 
@@ -28,12 +29,23 @@ NUMERATOR, DENOMINATOR = ":numerator", ":denominator"
 where micro-batches hold different numbers of expert tokens, so the trainer divides after averaging."""
 
 
+STEP, EXPERT_SHARE = "medeyes_step", "medeyes_expert_share"
+"""What our trainer sends with each batch to the actor (``KVBatchMeta.extra_info``): the training step, and the experts'
+share of what the loss is averaged over."""
+BEHAVIOUR = "behaviour_log_probs"
+"""The row field with what `expert_log_probs` needs on expert rows; absent for `certain`."""
+
+
 @dataclass(frozen=True)
 class Streams:
     """What a policy loss needs to know beyond its arguments."""
 
     expert_B: torch.Tensor
+    """True for an expert's row; or (B, T), for its token."""
     settings: DualStreamSettings
+    weights: tuple[float, float]
+    """What the losses of the policy's and the experts' rows are multiplied by at this step."""
+    behaviour_log_probs_BT: torch.Tensor | None = None
 
 
 _streams: ContextVar[Streams | None] = ContextVar("medeyes_streams", default=None)
@@ -63,13 +75,26 @@ def dual_stream_estimator(
     """
     prompts, experts = split_labels(index)
     algorithm = config if config is not None else {}
+    settings = dual_stream_settings(algorithm)
+    rewards_B = token_level_rewards.sum(dim=-1)
     advantages_B = dual_stream_advantage(
-        token_level_rewards.sum(dim=-1),
+        rewards_B,
         prompts,
         experts,
-        baseline=dual_stream_settings(algorithm).off_policy_baseline,
+        baseline=settings.off_policy_baseline,
         normalise_by_std=algorithm.get("norm_adv_by_std_in_grpo", True),
+        least_range=settings.least_reward_range,
     )
+    if settings.off_policy_gate == "unsolved":
+        advantages_B = gated(
+            advantages_B,
+            rewards_B,
+            prompts,
+            experts,
+            solved_reward=settings.solved_reward,
+            solve_rate=settings.gate_solve_rate,
+            drop_rollouts=settings.gated_rollouts == "drop",
+        )
     advantages_BT = advantages_B.unsqueeze(-1) * response_mask
     return advantages_BT, advantages_BT
 
@@ -96,8 +121,86 @@ def dual_stream_policy_loss(
             "with algorithm.adv_estimator=grpo. A trainer of your own sends "
             "medeyes_verl.plugin.objective.dual_stream_ppo_loss to its actor with set_loss_fn"
         )
+    if streams.settings.on_policy_loss != OURS:
+        return mixed_policy_loss(
+            old_log_prob, log_prob, advantages, response_mask, loss_agg_mode, config, rollout_is_weights, streams
+        )
+    terms = _terms(old_log_prob, log_prob, advantages, response_mask, config, rollout_is_weights, streams)
+    loss = agg_loss(
+        loss_mat=terms.loss_BT,
+        loss_mask=response_mask,
+        loss_agg_mode=loss_agg_mode,
+        **config.global_batch_info,
+    )
+    return loss, _halves(terms.diagnostics)
+
+
+def mixed_policy_loss(
+    old_log_prob: torch.Tensor,
+    log_prob: torch.Tensor,
+    advantages: torch.Tensor,
+    response_mask: torch.Tensor,
+    loss_agg_mode: str,
+    config: Any,
+    rollout_is_weights: torch.Tensor | None,
+    streams: Streams,
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Compute veRL's registered loss on the policy's tokens and ours on the experts', averaged over both together.
+
+    Without experts the result is that of veRL's function to the last bit: it gets what it would get from a stock
+    trainer. With experts it gets their tokens masked, with ratio 1 and advantage 0; masked tokens count in no mean over
+    tokens or rows, and the divisors are those of the whole mini-batch, which ``ppo_loss`` says.
+
+    Raises:
+        ValueError: veRL knows no such loss, or nobody said how many rows and tokens the mini-batch has.
+    """
+    expert_BT = streams.expert_B.bool()
+    if expert_BT.dim() == 1:
+        expert_BT = expert_BT.unsqueeze(-1).expand_as(log_prob)
+    experts = bool(expert_BT.any())
+    info = config.global_batch_info
+    divisor = "batch_num_tokens" if loss_agg_mode == "token-mean" else "global_batch_size"
+    if experts and info.get(divisor) is None:
+        raise ValueError(
+            f"config.global_batch_info has no {divisor}: two losses cannot be averaged over one mini-batch"
+        )
+    written_BT = response_mask.bool()
+    own_BT = written_BT & ~expert_BT
+    theirs = get_policy_loss_fn(streams.settings.on_policy_loss)
+    loss, told = theirs(
+        old_log_prob=torch.where(expert_BT, log_prob.detach(), old_log_prob) if experts else old_log_prob,
+        log_prob=log_prob,
+        advantages=advantages.masked_fill(expert_BT, 0.0) if experts else advantages,
+        response_mask=own_BT if experts else response_mask,
+        loss_agg_mode=loss_agg_mode,
+        config=config,
+        rollout_is_weights=rollout_is_weights,
+    )
+    own_weight = streams.weights[0]
+    loss = loss if own_weight == 1 else loss * own_weight
+    terms = _terms(old_log_prob, log_prob, advantages, response_mask, config, rollout_is_weights, streams)
+    if experts:
+        shown_BT = written_BT & expert_BT
+        loss = loss + agg_loss(terms.loss_BT, shown_BT, loss_agg_mode, **info)
+    of_experts = {name: halves for name, halves in terms.diagnostics.items() if name.startswith("expert/")}
+    tokens = own_BT.sum().float()
+    of_own = {
+        f"on_policy/{name.removeprefix('actor/')}": (tokens * float(value), tokens) for name, value in told.items()
+    }
+    return loss, _halves({**of_experts, **of_own})
+
+
+def _terms(
+    old_log_prob: torch.Tensor,
+    log_prob: torch.Tensor,
+    advantages: torch.Tensor,
+    response_mask: torch.Tensor,
+    config: Any,
+    rollout_is_weights: torch.Tensor | None,
+    streams: Streams,
+) -> DualStreamTerms:
     clip = config.clip_ratio
-    terms = dual_stream_terms(
+    return dual_stream_terms(
         log_prob,
         old_log_prob,
         advantages,
@@ -108,18 +211,17 @@ def dual_stream_policy_loss(
         clip_high=config.clip_ratio_high if config.clip_ratio_high is not None else clip,
         clip_c=config.get("clip_ratio_c", 3.0),
         rollout_is_weights_BT=rollout_is_weights,
+        behaviour_log_probs_BT=streams.behaviour_log_probs_BT,
+        weights=streams.weights,
     )
-    loss = agg_loss(
-        loss_mat=terms.loss_BT,
-        loss_mask=response_mask,
-        loss_agg_mode=loss_agg_mode,
-        **config.global_batch_info,
-    )
+
+
+def _halves(diagnostics: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Any]:
     metrics = {}
-    for name, (numerator, denominator) in terms.diagnostics.items():
+    for name, (numerator, denominator) in diagnostics.items():
         metrics[f"medeyes/{name}{NUMERATOR}"] = numerator.item()
         metrics[f"medeyes/{name}{DENOMINATOR}"] = denominator.item()
-    return loss, metrics
+    return metrics
 
 
 @contextmanager
@@ -136,9 +238,40 @@ def dual_stream_ppo_loss(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """veRL's ``ppo_loss`` with the streams of ``data["expert"]`` told to the policy loss.
 
-    The trainer sends it to the actor through ``set_loss_fn``, so entropy, KL and aggregation stay veRL's own.
+    The trainer sends it to the actor through ``set_loss_fn``, so entropy, KL and aggregation stay veRL's own. It reads
+    the training step and the experts' share from the batch (`STEP`, `EXPERT_SHARE`); a trainer of your own that sends
+    neither gets constant weights.
+
+    Raises:
+        ValueError: the settings need the step, the share or the behaviour's log-probabilities, and the batch has none.
     """
     from verl.workers.utils.losses import ppo_loss  # the actor process has it; the driver need not load it
 
-    with _told(Streams(data["expert"].bool(), settings)):
+    behaviour = None
+    if settings.expert_log_probs != "certain":
+        if BEHAVIOUR not in data.keys():  # noqa: SIM118  a TensorDict has no __contains__
+            raise ValueError(
+                f"expert_log_probs is {settings.expert_log_probs!r}, but the batch has no field {BEHAVIOUR}; "
+                f"set {OUR_MODES}, or write the field into your trainer's batch"
+            )
+        behaviour = data.select(BEHAVIOUR).to_padded_tensor()[BEHAVIOUR]
+    with _told(Streams(data["expert"].bool(), settings, weights_of(data, settings), behaviour)):
         return ppo_loss(config, model_output, data, dp_group)
+
+
+def weights_of(data: TensorDict, settings: DualStreamSettings) -> tuple[float, float]:
+    """Return the weights of the policy's and the experts' rows in a batch that `STEP` and `EXPERT_SHARE` came with.
+
+    Raises:
+        ValueError: the weights depend on what the batch does not say.
+    """
+    from verl.utils import tensordict_utils as tu  # as above
+
+    step, share = (tu.get_non_tensor_data(data, key, None) for key in (STEP, EXPERT_SHARE))
+    depends = settings.off_policy_warmup_steps or settings.off_policy_decay_steps
+    if (depends and step is None) or (settings.row_mean == "by_stream" and share is None):
+        raise ValueError(
+            f"the weights of the streams depend on the training step or the number of experts, and the batch says "
+            f"neither: set {OUR_MODES}; a trainer of your own puts {STEP} and {EXPERT_SHARE} into extra_info"
+        )
+    return stream_weights(settings, int(step or 0), float(share or 0.0))

@@ -25,6 +25,7 @@ from medeyes_verl.plugin.demonstration_inputs import demonstration_problems
 from medeyes_verl.plugin.machine import machine_problems
 from medeyes_verl.plugin.preflight_imports import import_problems
 from medeyes_verl.plugin.preflight_inputs import input_problems, reward_function_problems
+from medeyes_verl.plugin.preflight_rules import rule_problems
 from medeyes_verl.plugin.problem import Problem, value_of
 from medeyes_verl.plugin.streams import OUR_MODES, TRAINER_MODES, knows_streams
 from medeyes_verl.settings.reader import SettingError
@@ -36,6 +37,8 @@ MANAGER = "reward.reward_manager.name"
 STOCK_LOOPS = ("single_turn_agent", "tool_agent")
 """veRL's own: they replay no experts and leave no trace."""
 FOLDERS = ("data", "model", "output")
+MARKS = ("rules",)
+"""Keys below ``medeyes`` that recipes fill in."""
 LEGACY = {
     "custom_reward_function": "reward.custom_reward_function",
     "reward_model": "reward.reward_manager, reward.num_workers or reward.reward_model",
@@ -75,6 +78,7 @@ def preflight(config: DictConfig, tables: bool = True) -> list[Problem]:
         *_unknown_keys(config),
         *_of_trainer(config),
         *objective_problems(config, settings),
+        *rule_problems(config, settings),
         *_of_distillation(config),
         *_of_loop(config, settings),
         *demonstration_problems(config, settings, tables),
@@ -131,7 +135,7 @@ def _settings(config: DictConfig) -> RolloutSettings | list[Problem]:
 
 def _unknown_keys(config: DictConfig) -> Iterator[Problem]:
     for key in value_of(config, "medeyes") or {}:
-        if key not in FOLDERS:
+        if key not in (*FOLDERS, *MARKS):
             yield Problem(
                 f"medeyes.{key}", config.medeyes[key], "there is no such key", f"known are {', '.join(FOLDERS)}"
             )

@@ -35,10 +35,17 @@ from medeyes_verl.config.settings import dual_stream_settings, rollout_settings
 from medeyes_verl.plugin.expert_check import first_step_warning
 from medeyes_verl.plugin.inventory import require_everything
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
-from medeyes_verl.plugin.objective import dual_stream_ppo_loss
+from medeyes_verl.plugin.objective import BEHAVIOUR, EXPERT_SHARE, STEP, dual_stream_ppo_loss
 from medeyes_verl.plugin.preflight import objective_problems, preflight, refuse_problems
 from medeyes_verl.plugin.replay_actor import make_replay, successes
 from medeyes_verl.plugin.reward_errors import RewardErrors
+from medeyes_verl.plugin.rule_rows import (
+    behaviour_field,
+    expert_share,
+    gate_metrics,
+    require_behaviour,
+    weight_metrics,
+)
 from medeyes_verl.plugin.run_files import keep_run_files
 from medeyes_verl.plugin.streams import EXPERT, MODE_MARK, ON_POLICY, labelled, stream_of
 from medeyes_verl.plugin.validation_figures import kept_rows, output_of, record_validation
@@ -96,10 +103,16 @@ class DualStreamMixin(_Base):
             fields.append("entropy")
             if self.config.actor_rollout_ref.rollout.calculate_log_probs:
                 fields.append("rollout_log_probs")
+        behaviour = behaviour_field(self.dual_stream)
+        if behaviour is not None and behaviour not in fields:
+            fields.append(behaviour)
         rows = self._get(batch, *fields)
         if recomputed:
             metrics.update(own_rows(rows, expert_B))
             metrics.update(expert_probability(rows, expert_B))
+        if behaviour is not None:
+            metrics.update(require_behaviour(rows, behaviour, expert_B))
+            self._put(batch, **{BEHAVIOUR: rows[behaviour]})
         old_log_probs = [
             torch.zeros_like(row) if expert else row
             for row, expert in zip(rows["old_log_probs"].unbind(), expert_B.tolist(), strict=True)
@@ -123,6 +136,7 @@ class DualStreamMixin(_Base):
         rows = self._get(batch, "advantages", "response_mask", "extra_fields", "rm_scores")
         real = [not tag.get("is_padding", False) for tag in batch.tags]
         of_streams = stream_metrics(rows, uids, streams, real)
+        of_streams.update(gate_metrics(rows, uids, streams, real, self.dual_stream))
         metrics.update(of_streams)
         if not self.first_step_checked:
             self.first_step_checked = True
@@ -158,6 +172,13 @@ class DualStreamMixin(_Base):
         super()._compute_metrics(batch, *args, **kwargs)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        by_tokens = self.config.actor_rollout_ref.actor.loss_agg_mode.startswith("token")
+        real = [not tag.get("is_padding", False) for tag in batch.tags]
+        share = expert_share(self._get(batch, "response_mask"), self._expert_rows(batch), real, by_tokens)
+        batch.extra_info.update(
+            {STEP: self.global_steps, EXPERT_SHARE: share}
+        )  # reaches the loss as "temperature" does
+        metrics.update(weight_metrics(self.dual_stream, self.global_steps, share))
         batch = super()._update_actor(batch, metrics)
         divided(metrics)
         return batch

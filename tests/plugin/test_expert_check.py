@@ -45,3 +45,11 @@ def test_no_expert_row_at_all_is_said_with_its_reason() -> None:
     assert "no row of the step carries extra_info.expert_id" in nowhere
     replay = RolloutSettings(n_expert=2, off_policy_source="replay")
     assert first_step_warning({}, replay, DualStreamSettings()) is None, "nothing can be replayed yet"
+
+
+def test_a_gate_is_named_where_it_keeps_the_experts_silent() -> None:
+    hpt = DualStreamSettings(off_policy_baseline="unit", off_policy_gate="unsolved")
+    said = first_step_warning({**step(0.75), "medeyes/on_policy/unsolved_prompts": 0.25}, ROLLOUT, hpt)
+    assert said is not None
+    assert "the rollouts solve these prompts" in said
+    assert "gate_solve_rate" in said.split("Remedy: ")[1]

@@ -155,6 +155,61 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
         ([f"+{ROLLOUT}.episode.view.multiple=14"], f"{ROLLOUT}.episode.view.multiple", "processor decides", "remove"),
         ([f"{ROLLOUT}.n_expert=8"], f"{ROLLOUT}.n_expert", "leave at least one rollout", "correct"),
         ([f"{ROLLOUT}.experts=absent/experts"], f"{ROLLOUT}.experts", "absent/experts", "experts --help"),
+        (
+            ["algorithm.medeyes.on_policy_loss=gsop"],
+            "algorithm.medeyes.on_policy_loss",
+            "registered no such loss",
+            "cispo, clip_cov",
+        ),
+        (
+            ["algorithm.medeyes.on_policy_loss=bypass_mode"],
+            "algorithm.medeyes.on_policy_loss",
+            "no such loss",
+            "vanilla",
+        ),
+        (
+            ["algorithm.medeyes.on_policy_loss=dro"],
+            "actor_rollout_ref.actor.policy_loss.dro_beta",
+            "needs its β",
+            "positive",
+        ),
+        (
+            ["+medeyes=[cpu_tiny,grpo]", "algorithm.medeyes.on_policy_loss=gspo"],
+            "algorithm.medeyes.on_policy_loss",
+            "vanilla does not read it",
+            "leave it out",
+        ),
+        (["algorithm.use_kl_in_reward=true"], "algorithm.use_kl_in_reward", "an expert's are 0", "use_kl_loss=true"),
+        (["algorithm.filter_groups.enable=true"], "algorithm.filter_groups.enable", "takes the experts'", "false"),
+        (
+            ["+medeyes=[cpu_tiny,rl_plus]", "algorithm.rollout_correction.bypass_mode=true"],
+            "algorithm.medeyes.expert_log_probs",
+            "never computed",
+            "bypass_mode=false",
+        ),
+        (
+            [
+                "algorithm.medeyes.expert_log_probs=stored",
+                "actor_rollout_ref.rollout.calculate_log_probs=false",
+            ],
+            "algorithm.medeyes.expert_log_probs",
+            "leaves out the log-prob",
+            "calculate_log_probs=true",
+        ),
+        (
+            ["+medeyes=[cpu_tiny,hpt]", "reward.medeyes.accuracy_weight=0.2", "reward.medeyes.grammar_weight=0.7"],
+            "algorithm.medeyes.solved_reward",
+            "a wrong answer earns up to 0.8",
+            "above 0.8",
+        ),
+        (["+medeyes=[cpu_tiny,luffy,recommended]"], "medeyes.rules", "each is a whole rule", "name one"),
+        (["+medeyes=[luffy,cpu_tiny]"], "medeyes.rules", "nothing of it is in force", "[RECIPE,luffy]"),
+        (
+            ["algorithm.medeyes.ratio=sequence", "algorithm.medeyes.on_policy_loss=gspo"],
+            "algorithm.medeyes",
+            "ratio",
+            "",
+        ),
         (["data.train_files=absent.parquet"], "data.train_files", "no such file", "prepare"),
         (["data.val_files=[absent.parquet]"], "data.val_files", "no such file", "prepare"),
     ],
@@ -171,10 +226,30 @@ def test_what_would_fail_or_be_ignored_is_named(
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text("async def compute_score(**_):\n    return 1.0\n")
     Path("broken.py").write_text("def compute_score(:")
+    if any(each.startswith("+medeyes=") for each in overrides):
+        given = given[1:]  # the row names recipes of its own
     found = [problem for problem in problems([*given, *overrides]) if problem.key == key]
     assert found, [str(problem) for problem in problems([*given, *overrides])]
     assert reason in found[0].reason
     assert remedy in found[0].remedy
+
+
+@pytest.mark.parametrize(
+    "rule", ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus"]
+)
+def test_a_rule_on_top_of_a_recipe_passes(rule: str, given: list[str]) -> None:
+    assert problems([f"+medeyes=[cpu_tiny,{rule}]", *given[1:]]) == []
+    assert problems(["+medeyes=[cpu_tiny]", *given[1:], "algorithm.medeyes.on_policy_loss=gspo"]) == []
+
+
+def test_a_rule_whose_numbers_the_user_changed_is_still_that_rule(given: list[str]) -> None:
+    changed = ["algorithm.medeyes.shaping_gamma=0.3", "actor_rollout_ref.actor.entropy_coeff=0"]
+    assert problems(["+medeyes=[cpu_tiny,luffy]", *given[1:], *changed]) == []
+
+
+def test_without_experts_verls_own_filters_are_left_alone(given: list[str]) -> None:
+    left = ["algorithm.use_kl_in_reward=true", "algorithm.filter_groups.enable=true"]
+    assert problems([*given, *ALONE, *left]) == []
 
 
 def test_a_stock_loop_with_a_reward_of_its_own_passes(given: list[str], tmp_path: Path) -> None:

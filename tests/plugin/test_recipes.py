@@ -63,8 +63,26 @@ def test_demonstrations_go_into_a_run_of_ones_own_and_on_top_of_any_recipe(recip
     assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "medeyes_demonstrations"
     assert config.reward.reward_manager.name == "naive"
     assert config.data.custom_cls.path is None
-    declared = {"algorithm.medeyes." + key for key in keys_of(DualStreamSettings)}
-    assert all(OmegaConf.select(config, key) is not None for key in declared), "all are set without Hydra's +"
+    assert set(config.algorithm.medeyes) == set(keys_of(DualStreamSettings)), "all are set without Hydra's +"
+
+
+def test_luffy_brings_its_scripts_settings() -> None:
+    config = validated(composed("+medeyes=[qwen2_5_vl_3b,luffy]", *GIVEN))
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    assert not config.algorithm.norm_adv_by_std_in_grpo
+    assert (actor.loss_agg_mode, actor.loss_scale_factor) == ("seq-mean-token-sum-norm", 2048)
+    assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.clip_ratio_c) == (1.0, 1e9, 1e9)
+    assert (rollout.n, rollout.custom.medeyes.n_expert) == (8, 1)
+    assert actor.entropy_coeff == 0.001
+
+
+@pytest.mark.parametrize(
+    "rule", ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus"]
+)
+@pytest.mark.parametrize("recipe", ["cpu_tiny", "qwen2_5_vl_3b"])
+def test_a_rule_goes_on_top_of_any_recipe(recipe: str, rule: str) -> None:
+    config = validated(composed(f"+medeyes=[{recipe},{rule}]", *GIVEN))
+    assert list(config.medeyes.rules) == [rule]
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:
