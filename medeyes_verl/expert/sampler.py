@@ -1,7 +1,8 @@
 """The Confidence Value Sampler, CVS: several different walks over one question (paper section 3.3).
 
 At each decision the next region is drawn from the nucleus of the softmax of confidences: the smallest set
-of top regions whose probability reaches p₀. Everything is drawn from (seed, question id), so the same seed,
+of top regions whose probability reaches p₀, or, as the paper's formula reads, the largest that stays within it.
+Everything is drawn from (seed, question id), so the same seed,
 question and oracle answers give the same trajectories. Duplicates are drawn again; where the oracle has
 nothing left to vary fewer are kept, and the shortfall is counted. Wrong answers are kept with their label.
 """
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from medeyes_verl.expert.framing import GRID_FRAMING, PresetName
 from medeyes_verl.expert.navigator import NavigatorSettings, Walk, answered, walk
@@ -30,6 +31,7 @@ from medeyes_verl.gaze.tiny_episode import tiny_episode
 from medeyes_verl.prompts.templates import digest
 from medeyes_verl.settings.reader import Between, SettingError, check
 
+NucleusRule = Literal["reach", "within"]
 Judge = Callable[[Question, str], bool]
 """Whether an answer to a question is correct."""
 
@@ -44,6 +46,10 @@ class SamplerSettings:
     """p₀: the next region is drawn from the smallest set of top regions whose probability reaches it."""
     temperature: Annotated[float, Between(0.001)] = 1.0
     """Of the softmax over confidences: small where they lie close together."""
+    nucleus_rule: NucleusRule = "reach"
+    """Whether the region that crosses p₀ belongs to the nucleus: `reach`, yes, the usual top-p; `within`, no, the
+    paper's {a_i : Σ_{j≤i} P_j ≤ p₀}, where the first stays in any case, as in its code. `within` draws from one region
+    less: with up to three near-equal regions it is almost `greedy`."""
     greedy: bool = False
     """Ablation without CVS: always the most confident region, so that one trajectory is all there is."""
     draws_a_trajectory: Annotated[int, Between(1)] = 4
@@ -116,10 +122,13 @@ async def sample(question: Question, oracle: Oracle, settings: SamplerSettings, 
     return Sampled(tuple(trajectory for trajectory, _ in made.values()), record)
 
 
-def nucleus_of(confidences: Sequence[float], share: float, temperature: float) -> list[tuple[int, float]]:
-    """The smallest set of indices, most probable first, whose softmax probability reaches `share`.
+def nucleus_of(
+    confidences: Sequence[float], share: float, temperature: float, rule: NucleusRule = "reach"
+) -> list[tuple[int, float]]:
+    """The indices a region is drawn from, most probable first: those whose softmax probability reaches `share`.
 
-    Each with its probability in the whole softmax; equal confidences keep their order.
+    Each with its probability in the whole softmax; equal confidences keep their order. Under `within` the one that
+    crosses `share` is left out, unless it is the first.
     """
     top = max(confidences)
     weights = [math.exp((each - top) / temperature) for each in confidences]
@@ -128,10 +137,12 @@ def nucleus_of(confidences: Sequence[float], share: float, temperature: float) -
     kept: list[tuple[int, float]] = []
     reached = 0.0
     for index in order:
-        if kept and reached >= share - 1e-12:
+        probability = weights[index] / total
+        over = reached >= share - 1e-12 if rule == "reach" else reached + probability > share + 1e-12
+        if kept and over:
             break
-        kept.append((index, weights[index] / total))
-        reached += weights[index] / total
+        kept.append((index, probability))
+        reached += probability
     return kept
 
 
@@ -190,7 +201,7 @@ def _most_confident(confidences: Sequence[float], rng: random.Random) -> int:
 
 def _from_nucleus(settings: SamplerSettings) -> Callable[[Sequence[float], random.Random], int]:
     def choose(confidences: Sequence[float], rng: random.Random) -> int:
-        kept = nucleus_of(confidences, settings.nucleus, settings.temperature)
+        kept = nucleus_of(confidences, settings.nucleus, settings.temperature, settings.nucleus_rule)
         return rng.choices([index for index, _ in kept], [probability for _, probability in kept])[0]
 
     return choose

@@ -37,6 +37,9 @@ class RewardSettings:
     """r_acc of an open question: correct or incorrect (the paper), or the token F1."""
     parts: tuple[PartSettings, ...] = ()
     """Parts of the user's own, by import path: [{name: r_length, weight: 0.1, path: 'my_parts.py:r_length'}]."""
+    diversity_when: Literal["always", "correct"] = "always"
+    """When r_div counts: `always` (the paper), or with a `correct` answer only. In a group of incorrect answers r_div
+    is all that varies, and the division by σ makes it as large as a correct answer (docs/method.md)."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -63,7 +66,7 @@ class RewardParts:
     r_grammar: float
     """The structure holds strictly."""
     r_div: float
-    """Diversity of the gazes."""
+    """Diversity of the gazes; 0 for an incorrect answer where the settings count it with correct ones only."""
     exact_match: float
     """1 for a right answer, whatever the settings."""
     token_f1: float
@@ -95,7 +98,8 @@ def reward(
     exact = float(is_correct(trace.answer, ground_truth, question_type, options))
     f1 = token_f1(trace.answer, ground_truth) if question_type == "open" else exact
     accuracy = f1 if settings.open_metric == "token_f1" else exact
-    grammar, diversity = r_grammar(trace), r_div(trace.boxes, trace.images)
+    counts = settings.diversity_when == "always" or exact == 1.0
+    grammar, diversity = r_grammar(trace), r_div(trace.boxes, trace.images) if counts else 0.0
     total = (
         settings.accuracy_weight * accuracy + settings.grammar_weight * grammar + settings.diversity_weight * diversity
     )

@@ -55,6 +55,26 @@ def test_nucleus_by_hand() -> None:
     assert [index for index, _ in nucleus_of([0.9, 0.5], 0.9, 0.1)] == [0]
 
 
+def test_the_papers_nucleus_by_hand() -> None:
+    """softmax(2, 1, 0) = 0.665, 0.245, 0.090: 0.9 is crossed by the second, 0.92 by the third, 0.6 by the first."""
+
+    def within(share: float) -> list[int]:
+        return [index for index, _ in nucleus_of([1.0, 2.0, 0.0], share, 1.0, "within")]
+
+    assert (within(0.6), within(0.9), within(0.92), within(1.0)) == ([1], [1], [1, 0], [1, 0, 2])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 1), st.floats(0.05, 5))
+def test_within_is_a_beginning_of_reach_that_stays_within(
+    confidences: list[float], share: float, temperature: float
+) -> None:
+    reach = nucleus_of(confidences, share, temperature)
+    within = nucleus_of(confidences, share, temperature, "within")
+    assert within == reach[: len(within)]
+    assert len(reach) - 1 <= len(within) <= len(reach)
+    assert len(within) == 1 or math.fsum(probability for _, probability in within) <= share + 1e-9
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 1), st.floats(0.05, 5))
 def test_the_nucleus_is_the_smallest_that_reaches_its_share(
     confidences: list[float], share: float, temperature: float

@@ -110,3 +110,16 @@ def test_parts_by_name() -> None:
         "token_f1": 1.0,
     }
     assert set(RewardParts.zero().as_dict().values()) == {0.0}
+
+
+def test_diversity_may_count_with_a_correct_answer_only() -> None:
+    """Among wrong answers it is the only part that varies, and a group's deviation makes it as large as a right one."""
+    settings = RewardSettings(diversity_when="correct")
+    assert reward(record(boxes=3), "Left lung", "open", settings=settings) == reward(
+        record(boxes=3), "Left lung", "open"
+    )
+    wrong = [reward(record("right lung", boxes=n), "Left lung", "open", settings=settings) for n in (0, 3)]
+    assert [each.total for each in wrong] == pytest.approx([0.2, 0.2])
+    assert [each.r_div for each in wrong] == [0.0, 0.0]
+    with pytest.raises(ValueError, match="diversity_when='never': use one of always, correct"):
+        RewardSettings(diversity_when="never")  # type: ignore[arg-type]
