@@ -4,7 +4,7 @@ On-policy rows: w = π_θ/π_old, to the last bit what veRL's `vanilla` loss com
 (arXiv 1912.09729) and its bound on the log ratio included. Expert rows: the expert is taken to have chosen
 its tokens with probability b, 1 by default (MedEyes, from LUFFY), so ρ = π_θ/b and w = ρ, or with shaping
 w = ρ/(ρ + γ) or ln π_θ. There is no dual clip, which guards against a large ratio: with b = 1, w ≤ 1. With stored b
-there is.
+or b = π_old there is.
 h is a weight of the token without gradient and λ the weight of the stream; both scale the loss after the clip.
 
 Under shaping the clip applies to w, the weight the loss uses, not to π_θ. Then w < 1/(1+γ) never reaches the
@@ -73,7 +73,7 @@ def dual_stream_terms(
         clip_c: where the dual clip bounds the loss of on-policy tokens with A < 0, in units of |A|.
         rollout_is_weights_BT: rollout correction; on-policy rows only, as no engine sampled the experts.
         behaviour_log_probs_BT: on expert rows what `settings.expert_log_probs` needs: the stored log-probabilities, or
-            log π_old for `mixture`; not read for `certain`.
+            log π_old for `policy` and `mixture`; not read for `certain`.
         weights: what the policy's and the experts' tokens are multiplied by; None: the constants of the settings.
 
     Raises:
@@ -104,7 +104,7 @@ def dual_stream_terms(
     clippable_BT = ~expert_BT | settings.off_policy_clip
     clipped_BT = torch.where(clippable_BT, torch.maximum(plain_BT, limited_BT), plain_BT)
     ceiling_BT = -advantages_BT * clip_c
-    dual_clips_experts = settings.expert_log_probs == "stored" and settings.off_policy_clip
+    dual_clips_experts = settings.expert_log_probs in ("stored", "policy") and settings.off_policy_clip
     dual_clippable_BT = (~expert_BT | dual_clips_experts) & (advantages_BT < 0)
     loss_BT = torch.where(dual_clippable_BT, torch.minimum(ceiling_BT, clipped_BT), clipped_BT)
 

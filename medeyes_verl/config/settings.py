@@ -89,6 +89,8 @@ class RolloutSettings:
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     keep_wrong_experts: bool = False
     """Also replay expert trajectories that end in an incorrect answer."""
+    expert_turns: Annotated[int, Between(1)] | None = None
+    """Turns of an expert trajectory that are replayed before the policy goes on, its last turn excepted; null: all."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -31,6 +31,7 @@ from medeyes_verl.gaze.prompt import system_prompt
 from medeyes_verl.gaze.rollout import Completion, rollout
 from medeyes_verl.plugin.messages import pictures_of
 from medeyes_verl.plugin.off_policy import OffPolicySource
+from medeyes_verl.plugin.prefix_policy import PrefixPolicy
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, OUR_MODES, StreamsUnknownError, knows_streams
 from medeyes_verl.policies.stored import StoredPolicy
 
@@ -86,18 +87,18 @@ class GazeAgentLoop(AgentLoopBase):
         )
         off_policy = self._place_off_policy(game, row)
         trajectory = None if off_policy is None else await _trajectory(game, row, off_policy)
-        if trajectory is None:
-            policy: ServerPolicy | StoredPolicy = ServerPolicy(self, sampling_params, game.settings.turn_tokens, row)
-        else:
-            sizes = [Size(*original.size) for original in originals]
-            policy = StoredPolicy(turn_texts(trajectory, game.rules, sizes))
+        server = ServerPolicy(self, sampling_params, game.settings.turn_tokens, row)
+        policy: ServerPolicy | StoredPolicy | PrefixPolicy = server
+        if trajectory is not None:
+            texts = turn_texts(trajectory, game.rules, [Size(*original.size) for original in originals])
+            turns = game.settings.expert_turns
+            policy = StoredPolicy(texts) if turns is None else PrefixPolicy(texts, turns, server)
         trace = await rollout(episode, conversation, policy)
-        if isinstance(policy, ServerPolicy):
-            metrics, extra_fields = AgentLoopMetrics(generate_sequences=policy.seconds), policy.extra_fields
-        else:
-            # the version of the weights that a rollout of this step would have used: an expert is never stale
-            version = row["global_steps"] - 1
-            metrics, extra_fields = AgentLoopMetrics(), {"min_global_steps": version, "max_global_steps": version}
+        # the version of the weights that a rollout of this step would have used: an expert is never stale
+        version = row["global_steps"] - 1
+        extra_fields = server.extra_fields or {"min_global_steps": version, "max_global_steps": version}
+        if isinstance(policy, PrefixPolicy) and policy.expert_tokens is not None:
+            extra_fields["expert_tokens"] = policy.expert_tokens
         extra_fields |= {
             "stream": ON_POLICY if trajectory is None else EXPERT,
             "source": "policy" if trajectory is None else trajectory.source,
@@ -112,7 +113,7 @@ class GazeAgentLoop(AgentLoopBase):
             response_logprobs=conversation.log_probs if self.rollout_config.calculate_log_probs else None,
             multi_modal_data={"images": conversation.pictures},
             num_turns=2 * trace.num_turns,
-            metrics=metrics,
+            metrics=AgentLoopMetrics(generate_sequences=server.seconds),
             extra_fields=extra_fields,
         )
 

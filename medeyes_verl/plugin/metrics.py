@@ -90,11 +90,18 @@ def own_rows(rows: Any, expert_B: torch.Tensor) -> Metrics:
     return metrics
 
 
-def expert_probability(rows: Any, expert_B: torch.Tensor) -> Metrics:
-    """Mean π_θ of the experts' tokens before the update: how much of the demonstration the policy would say."""
+def expert_probability(rows: Any, expert_B: torch.Tensor, expert_tokens_B: torch.Tensor | None = None) -> Metrics:
+    """Mean π_θ of the experts' tokens before the update: how much of the demonstration the policy would say.
+
+    Args:
+        expert_tokens_B: how many leading tokens of an expert's row are the expert's; None: all.
+    """
+    ends = expert_tokens_B.tolist() if expert_tokens_B is not None else [None] * len(expert_B)
     log_probs = [
-        row[mask.bool()]
-        for row, mask, expert in zip(rows["old_log_probs"].unbind(), _masks(rows), expert_B.tolist(), strict=True)
+        row[:end][mask[:end].bool()]
+        for row, mask, expert, end in zip(
+            rows["old_log_probs"].unbind(), _masks(rows), expert_B.tolist(), ends, strict=True
+        )
         if expert
     ]
     if not log_probs:

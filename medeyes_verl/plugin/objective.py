@@ -32,6 +32,8 @@ where micro-batches hold different numbers of expert tokens, so the trainer divi
 STEP, EXPERT_SHARE = "medeyes_step", "medeyes_expert_share"
 """What our trainer sends with each batch to the actor (``KVBatchMeta.extra_info``): the training step, and the experts'
 share of what the loss is averaged over."""
+EXPERT_TOKENS = "expert_tokens"
+"""The row field with the number of leading response tokens that are an expert's; absent: all of an expert's row."""
 BEHAVIOUR = "behaviour_log_probs"
 """The row field with what `expert_log_probs` needs on expert rows; absent for `certain`."""
 
@@ -41,11 +43,21 @@ class Streams:
     """What a policy loss needs to know beyond its arguments."""
 
     expert_B: torch.Tensor
-    """True for an expert's row; or (B, T), for its token."""
+    """True for an expert's row."""
     settings: DualStreamSettings
     weights: tuple[float, float]
     """What the losses of the policy's and the experts' rows are multiplied by at this step."""
     behaviour_log_probs_BT: torch.Tensor | None = None
+    expert_tokens_B: torch.Tensor | None = None
+    """How many leading tokens of an expert's row are the expert's; None: all."""
+
+    def of_experts(self, like_BT: torch.Tensor) -> torch.Tensor:
+        """Say which tokens are an expert's, (B, T)."""
+        rows_BT = self.expert_B.bool().unsqueeze(-1).expand_as(like_BT)
+        if self.expert_tokens_B is None:
+            return rows_BT
+        place_T = torch.arange(like_BT.shape[-1], device=like_BT.device)
+        return rows_BT & (place_T < self.expert_tokens_B.unsqueeze(-1))
 
 
 _streams: ContextVar[Streams | None] = ContextVar("medeyes_streams", default=None)
@@ -154,9 +166,7 @@ def mixed_policy_loss(
     Raises:
         ValueError: veRL knows no such loss, or nobody said how many rows and tokens the mini-batch has.
     """
-    expert_BT = streams.expert_B.bool()
-    if expert_BT.dim() == 1:
-        expert_BT = expert_BT.unsqueeze(-1).expand_as(log_prob)
+    expert_BT = streams.of_experts(log_prob)
     experts = bool(expert_BT.any())
     info = config.global_batch_info
     divisor = "batch_num_tokens" if loss_agg_mode == "token-mean" else "global_batch_size"
@@ -205,7 +215,7 @@ def _terms(
         old_log_prob,
         advantages,
         response_mask,
-        streams.expert_B,
+        streams.of_experts(log_prob),
         streams.settings,
         clip_low=config.clip_ratio_low if config.clip_ratio_low is not None else clip,
         clip_high=config.clip_ratio_high if config.clip_ratio_high is not None else clip,
@@ -255,7 +265,8 @@ def dual_stream_ppo_loss(
                 f"set {OUR_MODES}, or write the field into your trainer's batch"
             )
         behaviour = data.select(BEHAVIOUR).to_padded_tensor()[BEHAVIOUR]
-    with _told(Streams(data["expert"].bool(), settings, weights_of(data, settings), behaviour)):
+    tokens = data[EXPERT_TOKENS] if EXPERT_TOKENS in data.keys() else None  # noqa: SIM118
+    with _told(Streams(data["expert"].bool(), settings, weights_of(data, settings), behaviour, tokens)):
         return ppo_loss(config, model_output, data, dp_group)
 
 

@@ -99,11 +99,13 @@ def _of_experts(config: DictConfig, settings: DualStreamSettings, rollout: Rollo
         reason = "veRL's filter takes the experts' rewards for the policy's, and keeps or drops a prompt by both"
         remedy = f"set it to false; prompts without a signal are counted as medeyes/*/zero_advantage_groups; {alone}"
         yield Problem("algorithm.filter_groups.enable", True, reason, remedy)
-    if settings.expert_log_probs == "mixture" and value_of(config, "algorithm.rollout_correction.bypass_mode"):
+    behaviour = settings.expert_log_probs
+    if behaviour in ("mixture", "policy") and value_of(config, "algorithm.rollout_correction.bypass_mode"):
         reason = "the policy's log-probabilities of the experts' tokens are then never computed"
-        yield Problem(
-            f"{MEDEYES}.expert_log_probs", "mixture", reason, "set algorithm.rollout_correction.bypass_mode=false"
-        )
+        remedy = "set algorithm.rollout_correction.bypass_mode=false"
+        yield Problem(f"{MEDEYES}.expert_log_probs", behaviour, reason, remedy)
+    if rollout.expert_turns is not None:
+        yield from _of_prefixes(settings)
     if settings.expert_log_probs == "stored" and not value_of(config, "actor_rollout_ref.rollout.calculate_log_probs"):
         reason = "veRL then leaves out the log-probabilities that an agent loop returns"
         remedy = "set actor_rollout_ref.rollout.calculate_log_probs=true"
@@ -126,3 +128,17 @@ def _of_solved_reward(config: DictConfig, settings: DualStreamSettings) -> Itera
         )
         remedy = f"set a number above {wrong:g} and at most {correct:g}, such as reward.medeyes.accuracy_weight"
         yield Problem(f"{MEDEYES}.solved_reward", settings.solved_reward, reason, remedy)
+
+
+def _of_prefixes(settings: DualStreamSettings) -> Iterator[Problem]:
+    """A row that an expert begins and the policy ends has tokens of both."""
+    whole = f"or {ROLLOUT}.expert_turns=null for whole trajectories"
+    if settings.off_policy_baseline == "unit":
+        reason = "the policy ends these rows, and what it writes would be taught whatever it earns"
+        yield Problem(f"{MEDEYES}.off_policy_baseline", "unit", reason, f"set it to pooled, {whole}")
+    if settings.ratio != "token":
+        reason = "a row with a prefix has no one ratio: the expert wrote its beginning, the policy its end"
+        yield Problem(f"{MEDEYES}.ratio", settings.ratio, reason, f"set it to token, {whole}")
+    if settings.row_mean != "joint":
+        reason = "a row with a prefix is of both streams, so neither has rows of its own"
+        yield Problem(f"{MEDEYES}.row_mean", settings.row_mean, reason, f"set it to joint, {whole}")

@@ -15,7 +15,7 @@ Metrics = dict[str, float]
 
 def behaviour_field(settings: DualStreamSettings) -> str | None:
     """Return the row field that the behaviour's log-probabilities are copied from; None where π_expert = 1."""
-    fields = {"certain": None, "stored": "rollout_log_probs", "mixture": "old_log_probs"}
+    fields = {"certain": None, "stored": "rollout_log_probs", "policy": "old_log_probs", "mixture": "old_log_probs"}
     return fields[settings.expert_log_probs]
 
 
@@ -44,6 +44,19 @@ def require_behaviour(rows: Any, field: str, expert_B: torch.Tensor) -> Metrics:
             "(actor_rollout_ref.rollout.custom.medeyes.off_policy_source=replay)"
         )
     return {"medeyes/expert/without_log_probs": sum(without) / len(without)}
+
+
+def expert_tokens(extra_fields: Sequence[Any], rows: Any, expert_B: torch.Tensor) -> torch.Tensor:
+    """Count the leading response tokens of each row that are an expert's, (B,): all or none, but for a prefix.
+
+    An agent loop whose row the policy goes on with says where it begins, in ``extra_fields["expert_tokens"]``.
+    """
+    lengths = [len(row) for row in rows["response_mask"].unbind()]
+    counts = [
+        min(int(fields.get("expert_tokens", length)), length) if expert else 0
+        for fields, length, expert in zip(extra_fields, lengths, expert_B.tolist(), strict=True)
+    ]
+    return torch.tensor(counts)
 
 
 def expert_share(rows: Any, expert_B: torch.Tensor, real: Sequence[bool], by_tokens: bool) -> float:

@@ -3,7 +3,7 @@
 Each is veRL's trainer of that mode with one mixin. Around its steps the mixin does what two streams need, and
 keeps what a report shows:
 
-- after the old log-probabilities: mark the expert rows, set theirs to log π_expert = 0;
+- after the old log-probabilities: mark the expert rows and tokens, set theirs to log π_expert = 0;
 - around the advantages: label the prompt id each row carries with its stream, so that statistics are taken per
   (prompt, stream), and put the plain id back. Keys are untouched: replay, balancing, filtering and dumps see
   the groups as they are;
@@ -35,13 +35,14 @@ from medeyes_verl.config.settings import dual_stream_settings, rollout_settings
 from medeyes_verl.plugin.expert_check import first_step_warning
 from medeyes_verl.plugin.inventory import require_everything
 from medeyes_verl.plugin.metrics import divided, expert_probability, own_rows, stream_metrics
-from medeyes_verl.plugin.objective import BEHAVIOUR, EXPERT_SHARE, STEP, dual_stream_ppo_loss
+from medeyes_verl.plugin.objective import BEHAVIOUR, EXPERT_SHARE, EXPERT_TOKENS, STEP, dual_stream_ppo_loss
 from medeyes_verl.plugin.preflight import objective_problems, preflight, refuse_problems
 from medeyes_verl.plugin.replay_actor import make_replay, successes
 from medeyes_verl.plugin.reward_errors import RewardErrors
 from medeyes_verl.plugin.rule_rows import (
     behaviour_field,
     expert_share,
+    expert_tokens,
     gate_metrics,
     require_behaviour,
     weight_metrics,
@@ -107,20 +108,22 @@ class DualStreamMixin(_Base):
         if behaviour is not None and behaviour not in fields:
             fields.append(behaviour)
         rows = self._get(batch, *fields)
+        tokens_B = expert_tokens(self._extra_fields(batch), rows, expert_B)
         if recomputed:
             metrics.update(own_rows(rows, expert_B))
-            metrics.update(expert_probability(rows, expert_B))
+            metrics.update(expert_probability(rows, expert_B, tokens_B))
         if behaviour is not None:
             metrics.update(require_behaviour(rows, behaviour, expert_B))
             self._put(batch, **{BEHAVIOUR: rows[behaviour]})
         old_log_probs = [
-            torch.zeros_like(row) if expert else row
-            for row, expert in zip(rows["old_log_probs"].unbind(), expert_B.tolist(), strict=True)
+            torch.cat([torch.zeros_like(row[:count]), row[count:]])
+            for row, count in zip(rows["old_log_probs"].unbind(), tokens_B.tolist(), strict=True)
         ]
         self._put(
             batch,
             old_log_probs=torch.nested.as_nested_tensor(old_log_probs, layout=torch.jagged),
             expert=expert_B.long(),
+            **{EXPERT_TOKENS: tokens_B},
         )
         return batch
 

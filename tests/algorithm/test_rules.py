@@ -226,7 +226,7 @@ def test_focus_by_hand(focus: Any, weight: float) -> None:
 
 @pytest.mark.parametrize(
     ("behaviour", "given_probability", "ratio"),
-    [("certain", None, 0.2), ("stored", 0.4, 0.5), ("mixture", 0.4, 0.2 / 0.55)],
+    [("certain", None, 0.2), ("stored", 0.4, 0.5), ("policy", 0.4, 0.5), ("mixture", 0.4, 0.2 / 0.55)],
 )
 def test_behaviour_probability_by_hand(behaviour: Any, given_probability: float | None, ratio: float) -> None:
     """π = 0.2; stored b = 0.4 gives 0.5; the mixture of π_old = 0.4 and ½(0.4 + 1) = 0.7 is 0.55."""

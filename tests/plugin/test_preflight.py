@@ -202,13 +202,32 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
             "a wrong answer earns up to 0.8",
             "above 0.8",
         ),
+        (
+            ["+medeyes=[cpu_tiny,prefix]", "algorithm.medeyes.off_policy_baseline=unit"],
+            "algorithm.medeyes.off_policy_baseline",
+            "the policy ends these rows",
+            "pooled",
+        ),
+        (
+            ["+medeyes=[cpu_tiny,prefix]", "algorithm.medeyes.ratio=sequence"],
+            "algorithm.medeyes.ratio",
+            "no one ratio",
+            "expert_turns=null",
+        ),
+        (
+            ["+medeyes=[cpu_tiny,prefix]", "algorithm.medeyes.row_mean=by_stream"],
+            "algorithm.medeyes.row_mean",
+            "of both streams",
+            "expert_turns=null",
+        ),
+        ([f"{ROLLOUT}.expert_turns=0"], f"{ROLLOUT}.expert_turns", "from 1 upwards", "correct"),
         (["+medeyes=[cpu_tiny,luffy,recommended]"], "medeyes.rules", "each is a whole rule", "name one"),
         (["+medeyes=[luffy,cpu_tiny]"], "medeyes.rules", "nothing of it is in force", "[RECIPE,luffy]"),
         (
             ["algorithm.medeyes.ratio=sequence", "algorithm.medeyes.on_policy_loss=gspo"],
-            "algorithm.medeyes",
-            "ratio",
-            "",
+            "algorithm.medeyes.ratio",
+            "has a ratio of its own",
+            "correct",
         ),
         (["data.train_files=absent.parquet"], "data.train_files", "no such file", "prepare"),
         (["data.val_files=[absent.parquet]"], "data.val_files", "no such file", "prepare"),
@@ -235,7 +254,7 @@ def test_what_would_fail_or_be_ignored_is_named(
 
 
 @pytest.mark.parametrize(
-    "rule", ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus"]
+    "rule", ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus", "prefix"]
 )
 def test_a_rule_on_top_of_a_recipe_passes(rule: str, given: list[str]) -> None:
     assert problems([f"+medeyes=[cpu_tiny,{rule}]", *given[1:]]) == []

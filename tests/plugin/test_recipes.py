@@ -66,6 +66,11 @@ def test_demonstrations_go_into_a_run_of_ones_own_and_on_top_of_any_recipe(recip
     assert set(config.algorithm.medeyes) == set(keys_of(DualStreamSettings)), "all are set without Hydra's +"
 
 
+def test_lora_goes_with_the_objective() -> None:
+    config = validated(composed("+medeyes=[qwen2_5_vl_3b,luffy]", *GIVEN, "actor_rollout_ref.model.lora_rank=16"))
+    assert config.actor_rollout_ref.model.lora_rank == 16
+
+
 def test_luffy_brings_its_scripts_settings() -> None:
     config = validated(composed("+medeyes=[qwen2_5_vl_3b,luffy]", *GIVEN))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
@@ -77,7 +82,7 @@ def test_luffy_brings_its_scripts_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus"]
+    "rule", ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus", "prefix"]
 )
 @pytest.mark.parametrize("recipe", ["cpu_tiny", "qwen2_5_vl_3b"])
 def test_a_rule_goes_on_top_of_any_recipe(recipe: str, rule: str) -> None:

@@ -16,12 +16,12 @@ from verl.utils.config import omega_conf_to_dataclass
 from medeyes_verl.algorithm.settings import DualStreamSettings
 from medeyes_verl.config.settings import dual_stream_settings, rollout_settings
 from medeyes_verl.plugin.metrics import divided
-from medeyes_verl.plugin.objective import BEHAVIOUR, EXPERT_SHARE, STEP, dual_stream_ppo_loss, weights_of
+from medeyes_verl.plugin.objective import BEHAVIOUR, EXPERT_SHARE, EXPERT_TOKENS, STEP, dual_stream_ppo_loss, weights_of
 from medeyes_verl.plugin.preflight_rules import NOT_FOR_ROWS
-from medeyes_verl.plugin.rule_rows import behaviour_field, expert_share, gate_metrics, require_behaviour
+from medeyes_verl.plugin.rule_rows import behaviour_field, expert_share, expert_tokens, gate_metrics, require_behaviour
 from medeyes_verl.plugin.streams import EXPERT, ON_POLICY, labelled
 
-RULES = ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus"]
+RULES = ["medeyes", "recommended", "luffy", "sft", "grpo", "chord_mu", "chord_phi", "hpt", "rl_plus", "prefix"]
 OF_ROWS = sorted(set(POLICY_LOSS_REGISTRY) - set(NOT_FOR_ROWS))
 ROWS, TOKENS, PROMPT = 8, 16, 3
 
@@ -305,3 +305,50 @@ def test_the_experts_share_leaves_padding_out() -> None:
     assert expert_share(rows, batch.expert_B, real, by_tokens=True) == pytest.approx(
         (tokens[3] / tokens[:6].sum()).item()
     )
+
+
+# ---- an expert's beginning, the policy's end
+
+
+@pytest.mark.parametrize("loss", ["dual_stream", "vanilla"])
+def test_a_prefix_is_the_experts_and_the_rest_the_policys(loss: str) -> None:
+    """The first 4 tokens of row 3 have the expert's loss, the others that of a rollout; log-probabilities likewise."""
+    config, batch = composed("cpu_tiny"), Batch(seed=4)
+    settings = DualStreamSettings(off_policy_shaping="log", off_policy_clip=False, on_policy_loss=loss)
+    advantages_BT = torch.ones(ROWS, TOKENS) * batch.mask_BT
+    rows = batch.data(advantages_BT, settings)
+    fields: list[dict[str, Any]] = [{} for _ in range(ROWS)]
+    fields[3] = {"expert_tokens": 4}
+    tokens_B = expert_tokens(fields, rows, batch.expert_B)
+    assert tokens_B.tolist() == [0, 0, 0, 4, 0, 0, 0, batch.lengths[7]]
+
+    prefix_BT = (torch.arange(TOKENS) < tokens_B[:, None]) & batch.expert_B[:, None]
+    batch.old_BT = batch.policy_BT.masked_fill(prefix_BT, 0.0)
+    data = batch.data(advantages_BT, settings)
+    data[EXPERT_TOKENS] = tokens_B
+    x_BT = batch.log_probs_BT.clone().requires_grad_()
+    joint, _ = dual_stream_ppo_loss(actor_of(config), batch.output(x_BT), data, settings=settings)
+    (gradient_BT,) = torch.autograd.grad(joint, x_BT)
+    per_row_B = batch.mask_BT.sum(1, keepdim=True) * ROWS
+    ratio_BT = (batch.log_probs_BT - batch.policy_BT).exp()
+    own_BT = torch.where(ratio_BT > 1.2, 0.0, ratio_BT)  # A = 1: clipped above
+    wanted_BT = -torch.where(prefix_BT, 1.0, own_BT) / per_row_B * batch.mask_BT
+    torch.testing.assert_close(gradient_BT, wanted_BT, rtol=1e-4, atol=1e-7)
+
+
+# ---- what of veRL works beside experts (docs/rules.md)
+
+
+def test_entropy_bonus_and_kl_loss_cover_the_tokens_of_both_streams() -> None:
+    config, batch = composed("cpu_tiny"), Batch(seed=5)
+    settings, advantages_BT = DualStreamSettings(), Batch(seed=5).advantages(composed("cpu_tiny"))
+    plain, _, _ = loss_and_gradient(batch, config, settings, advantages_BT)
+    bonus, _, _ = loss_and_gradient(batch, config, settings, advantages_BT, entropy_coeff=0.5)
+    of_rows = (batch.entropy_BT * batch.mask_BT).sum(1) / batch.mask_BT.sum(1)
+    assert (plain - bonus).item() == pytest.approx(0.5 * of_rows.mean().item(), rel=1e-4)
+
+    actor = actor_of(config, use_kl_loss=True, kl_loss_coef=0.5, kl_loss_type="mse")
+    data = batch.data(advantages_BT, settings)
+    data["ref_log_prob"] = nested(batch.log_probs_BT + 0.2 * batch.mask_BT, batch.lengths)
+    penalised, _ = dual_stream_ppo_loss(actor, batch.output(batch.log_probs_BT), data, settings=settings)
+    assert (penalised - plain).item() == pytest.approx(0.5 * 0.5 * 0.2**2, rel=1e-3)
