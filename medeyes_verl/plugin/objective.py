@@ -164,7 +164,8 @@ def mixed_policy_loss(
     tokens or rows, and the divisors are those of the whole mini-batch, which ``ppo_loss`` says.
 
     Raises:
-        ValueError: veRL knows no such loss, or nobody said how many rows and tokens the mini-batch has.
+        ValueError: veRL knows no such loss, nobody said how many rows and tokens the mini-batch has, or a row has
+            tokens of both streams, over which two losses have no common mean.
     """
     expert_BT = streams.of_experts(log_prob)
     experts = bool(expert_BT.any())
@@ -176,6 +177,11 @@ def mixed_policy_loss(
         )
     written_BT = response_mask.bool()
     own_BT = written_BT & ~expert_BT
+    if bool((own_BT.any(-1) & (written_BT & expert_BT).any(-1)).any()):
+        raise ValueError(
+            f"on_policy_loss={streams.settings.on_policy_loss} with rows that an expert begins and the policy ends: a "
+            f"mean over such a row needs one loss; set algorithm.medeyes.on_policy_loss={OURS}"
+        )
     theirs = get_policy_loss_fn(streams.settings.on_policy_loss)
     loss, told = theirs(
         old_log_prob=torch.where(expert_BT, log_prob.detach(), old_log_prob) if experts else old_log_prob,

@@ -136,6 +136,11 @@ def _of_prefixes(settings: DualStreamSettings) -> Iterator[Problem]:
     if settings.off_policy_baseline == "unit":
         reason = "the policy ends these rows, and what it writes would be taught whatever it earns"
         yield Problem(f"{MEDEYES}.off_policy_baseline", "unit", reason, f"set it to pooled, {whole}")
+    if settings.on_policy_loss != OURS:
+        reason = (
+            "a named loss averages over a row's tokens by itself, and a row with a prefix has tokens of both streams"
+        )
+        yield Problem(f"{MEDEYES}.on_policy_loss", settings.on_policy_loss, reason, f"set it to {OURS}, {whole}")
     if settings.ratio != "token":
         reason = "a row with a prefix has no one ratio: the expert wrote its beginning, the policy its end"
         yield Problem(f"{MEDEYES}.ratio", settings.ratio, reason, f"set it to token, {whole}")

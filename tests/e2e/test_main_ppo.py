@@ -24,12 +24,12 @@ class Run:
     log: str
 
 
-def main_ppo(folder: Path, data: Path, model: Path, name: str, *overrides: str) -> Run:
+def main_ppo(folder: Path, data: Path, model: Path, name: str, *overrides: str, recipe: str = "cpu_tiny") -> Run:
     """Run main_ppo to its end. Output goes to a file: a pipe would outlive it in Ray's processes."""
     metrics, log = folder / f"{name}.jsonl", folder / f"{name}.log"
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
     command = [
-        *(sys.executable, "-m", "verl.trainer.main_ppo", "+medeyes=cpu_tiny"),
+        *(sys.executable, "-m", "verl.trainer.main_ppo", f"+medeyes=[{recipe}]"),
         *(f"medeyes.data={data}", f"medeyes.model={model}", f"medeyes.output={folder}"),
         f"hydra.run.dir={folder / 'hydra'}",
         *overrides,

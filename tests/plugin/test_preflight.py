@@ -209,6 +209,12 @@ def test_a_recipe_with_its_data_passes(given: list[str]) -> None:
             "pooled",
         ),
         (
+            ["+medeyes=[cpu_tiny,prefix]", "algorithm.medeyes.on_policy_loss=gspo"],
+            "algorithm.medeyes.on_policy_loss",
+            "tokens of both streams",
+            "dual_stream",
+        ),
+        (
             ["+medeyes=[cpu_tiny,prefix]", "algorithm.medeyes.ratio=sequence"],
             "algorithm.medeyes.ratio",
             "no one ratio",

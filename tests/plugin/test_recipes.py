@@ -138,7 +138,7 @@ def test_every_key_of_ours_is_declared_so_that_none_needs_a_plus(recipe: str) ->
     ]
     wanted = [key for where, schema in SECTIONS.items() for key in keys_of(schema, where) if key not in OF_THE_MODEL]
     assert sorted(declared) == sorted(wanted), "base.yaml and the schema differ"
-    assert set(config.medeyes) == {"data", "model", "output"}
+    assert set(config.medeyes) == {"data", "model", "output", "rules"}
 
 
 def leaves(node: Any) -> list[str]:

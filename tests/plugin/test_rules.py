@@ -310,11 +310,10 @@ def test_the_experts_share_leaves_padding_out() -> None:
 # ---- an expert's beginning, the policy's end
 
 
-@pytest.mark.parametrize("loss", ["dual_stream", "vanilla"])
-def test_a_prefix_is_the_experts_and_the_rest_the_policys(loss: str) -> None:
+def test_a_prefix_is_the_experts_and_the_rest_the_policys() -> None:
     """The first 4 tokens of row 3 have the expert's loss, the others that of a rollout; log-probabilities likewise."""
     config, batch = composed("cpu_tiny"), Batch(seed=4)
-    settings = DualStreamSettings(off_policy_shaping="log", off_policy_clip=False, on_policy_loss=loss)
+    settings = DualStreamSettings(off_policy_shaping="log", off_policy_clip=False)
     advantages_BT = torch.ones(ROWS, TOKENS) * batch.mask_BT
     rows = batch.data(advantages_BT, settings)
     fields: list[dict[str, Any]] = [{} for _ in range(ROWS)]
@@ -334,6 +333,10 @@ def test_a_prefix_is_the_experts_and_the_rest_the_policys(loss: str) -> None:
     own_BT = torch.where(ratio_BT > 1.2, 0.0, ratio_BT)  # A = 1: clipped above
     wanted_BT = -torch.where(prefix_BT, 1.0, own_BT) / per_row_B * batch.mask_BT
     torch.testing.assert_close(gradient_BT, wanted_BT, rtol=1e-4, atol=1e-7)
+    with pytest.raises(ValueError, match="on_policy_loss=vanilla with rows that an expert begins"):
+        dual_stream_ppo_loss(
+            actor_of(config), batch.output(x_BT), data, settings=DualStreamSettings(on_policy_loss="vanilla")
+        )
 
 
 # ---- what of veRL works beside experts (docs/rules.md)
