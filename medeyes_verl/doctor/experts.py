@@ -205,5 +205,6 @@ def zero_share(played: list[Played], plan: Plan, baseline: OffPolicyBaseline, ro
         experts,
         baseline=baseline,
         normalise_by_std=plan.normalise_by_std,
+        least_range=plan.dual_stream.least_reward_range,
     )
     return silent_group_share(advantages, groups, experts)["expert"]

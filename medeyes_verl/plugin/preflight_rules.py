@@ -120,10 +120,14 @@ def _of_solved_reward(config: DictConfig, settings: DualStreamSettings) -> Itera
     if not ours or value_of(config, "reward.custom_reward_function.path"):
         return
     reward = reward_settings(config)
-    correct, wrong = reward.accuracy_weight, reward.grammar_weight + reward.diversity_weight
-    if not wrong < settings.solved_reward <= correct + wrong:
+    if reward.parts:
+        return  # what they may add is not known
+    correct, diversity = reward.accuracy_weight, reward.diversity_weight
+    wrong = reward.grammar_weight + (diversity if reward.diversity_when == "always" else 0.0)
+    most = correct + reward.grammar_weight + diversity
+    if not wrong < settings.solved_reward <= most:
         reason = (
-            f"a wrong answer earns up to {wrong:g} and a right one {correct:g} to {correct + wrong:g}, so it does not "
+            f"a wrong answer earns up to {wrong:g} and a right one {correct:g} to {most:g}, so it does not "
             "tell solved prompts from others"
         )
         remedy = f"set a number above {wrong:g} and at most {correct:g}, such as reward.medeyes.accuracy_weight"
