@@ -24,8 +24,10 @@ STEPS = 16
 
 
 def prepare(folder: Path, seed: int) -> None:
-    """The table of eight questions, for training and validation alike, and an untrained tiny policy."""
-    from medeyes_verl.tiny.model import TinyShape, build_model, build_processor, save_policy
+    """The table of eight questions, for training and validation alike, and an untrained tiny language model."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
     from medeyes_verl.tiny.tokenizer import train_tokenizer
 
     codes = random.Random(seed)
@@ -44,7 +46,21 @@ def prepare(folder: Path, seed: int) -> None:
     for split in ("train", "val"):
         pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
     tokenizer = train_tokenizer([f"code of the {animal}?" for animal in ANIMALS] + [" ".join(WORDS)] * 4)
-    save_policy(build_model(tokenizer, TinyShape(), seed=seed), build_processor(tokenizer), folder / "model")
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
 
 
 def trained(folder: Path, seed: int, *overrides: str) -> dict[int, dict[str, float]]:
