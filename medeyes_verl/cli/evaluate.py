@@ -84,9 +84,9 @@ def evaluate(
     from medeyes_verl.evaluation.run import read_tables
     from medeyes_verl.evaluation.session import Options, play, play_own, replay
     from medeyes_verl.evaluation.sources import find_source
+    from medeyes_verl.http.destination import destination_of
     from medeyes_verl.import_path import read_arguments
     from medeyes_verl.policies.chat import Sampling
-    from medeyes_verl.policies.destination import destination_of
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as on Ctrl-C: the server ends, the log is kept
     with clear_errors(console, "Finished episodes are kept: run the same command again to resume."):

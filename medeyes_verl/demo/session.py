@@ -23,10 +23,10 @@ from medeyes_verl.gaze.crop import open_picture
 from medeyes_verl.gaze.episode import Episode
 from medeyes_verl.gaze.rollout import Policy, turns_of
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
+from medeyes_verl.http.destination import IN_THIS_PROCESS, Destination
 from medeyes_verl.policies.chat import ChatPolicy, Requests, Sampling
 from medeyes_verl.policies.chat_conversation import ChatConversation, Message, UsageBudget
 from medeyes_verl.policies.client import ChatClient
-from medeyes_verl.policies.destination import IN_THIS_PROCESS, Destination
 from medeyes_verl.policies.local import LocalPolicy
 
 DISCLAIMER = "Research software, not a medical device. Its answers are no diagnosis and must not guide care."

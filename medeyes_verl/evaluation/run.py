@@ -22,9 +22,10 @@ from medeyes_verl.evaluation.episode_log import EpisodeLog, LoggedEpisode, read_
 from medeyes_verl.evaluation.player import Asked, Player, PolicyOf, Row, endpoint_policy, play_all
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.http.client import HttpSettings
 from medeyes_verl.import_path import file_digest
 from medeyes_verl.policies.chat import Requests
-from medeyes_verl.policies.client import ChatClient, Patience
+from medeyes_verl.policies.client import ChatClient
 from medeyes_verl.prompts.templates import digest
 
 EPISODES = "episodes.jsonl"
@@ -37,7 +38,7 @@ class Endpoint:
 
     base_url: str
     api_key: str | None = None
-    patience: Patience | None = None
+    http: HttpSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def only_model(endpoint: Endpoint) -> str:
     """The name of the one model an endpoint serves. Raises ValueError for none or several, EndpointError."""
 
     async def ask() -> list[str]:
-        async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.patience) as client:
+        async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.http) as client:
             return await client.models()
 
     names = asyncio.run(ask())
@@ -154,7 +155,7 @@ def evaluate(
     """
 
     async def main() -> None:
-        async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.patience, concurrency) as client:
+        async with ChatClient(endpoint.base_url, endpoint.api_key, endpoint.http, concurrency) as client:
             player = Player(endpoint_policy(client, requests), requests.model, recipe, tokens)
             await _play_left(player, work, output, concurrency, on_episode)
 

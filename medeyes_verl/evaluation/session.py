@@ -28,7 +28,7 @@ from medeyes_verl.extras import require
 from medeyes_verl.gaze.tool import most_observations
 from medeyes_verl.policies.chat import Requests, Sampling
 from medeyes_verl.policies.chat_conversation import load_tokens
-from medeyes_verl.policies.client import Patience
+from medeyes_verl.policies.client import CHAT
 from medeyes_verl.policies.own import OwnPolicy
 from medeyes_verl.policies.server import SERVED_NAME, serve
 
@@ -81,7 +81,7 @@ def play(source: Source, rows: Sequence[Row], options: Options, say: Callable[[s
     policy = source.name if serving else options.processor
     tokens = None if policy is None else load_tokens(policy)
     recipe = source.recipe if tokens is None else replace(source.recipe, rules=tokens.rules(source.recipe.rules))
-    given = Endpoint(base_url=source.name, api_key=options.api_key, patience=Patience(timeout_s=options.timeout_s))
+    given = Endpoint(base_url=source.name, api_key=options.api_key, http=replace(CHAT, timeout=options.timeout_s))
     name = SERVED_NAME if serving else options.model or only_model(given)
     requests = Requests(
         model=name,

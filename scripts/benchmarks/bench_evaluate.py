@@ -32,9 +32,10 @@ from medeyes_verl.evaluation.player import Player, endpoint_policy, play_all
 from medeyes_verl.evaluation.recipe import Recipe, guess_recipe, read_recipe
 from medeyes_verl.evaluation.run import Work, read_tables
 from medeyes_verl.gaze.policy_tokens import PolicyTokens
+from medeyes_verl.gaze.rollout import Completion
 from medeyes_verl.policies.chat import Requests, Sampling
 from medeyes_verl.policies.chat_conversation import load_tokens
-from medeyes_verl.policies.client import ChatClient, Reply
+from medeyes_verl.policies.client import ChatClient
 from medeyes_verl.policies.server import SERVED_NAME, RunningServer, serve
 
 console = Console()
@@ -73,7 +74,7 @@ class KeepingClient(ChatClient):
     tokens = 0
     kept: list[dict[str, Any]] | None = None
 
-    async def chat(self, body: Mapping[str, Any]) -> Reply:
+    async def chat(self, body: Mapping[str, Any]) -> Completion:
         if self.kept is not None:
             self.kept.append(json.loads(json.dumps(body)))  # a copy: the conversation goes on in the original
         reply = await super().chat(body)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.policies.destination import IN_THIS_PROCESS, Destination, destination_of
+from medeyes_verl.http.destination import IN_THIS_PROCESS, Destination, destination_of
 from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install medeyes-verl[demo]")

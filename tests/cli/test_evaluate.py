@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from medeyes_verl.cli.evaluate import add_commands
 from medeyes_verl.evaluation import session
-from medeyes_verl.policies.client import Patience
+from medeyes_verl.http.client import HttpSettings
 
 runner = CliRunner()
 app = typer.Typer()
@@ -21,7 +21,7 @@ add_commands(app)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "Patience", lambda timeout_s: Patience(timeout_s, attempts=2, first_pause_s=0.01))
+    monkeypatch.setattr(session, "CHAT", HttpSettings("", retries=1, backoff=0.01))
 
 
 def evaluate(endpoint: Any, table: Path, output: Path, *more: str) -> Any:

@@ -20,7 +20,7 @@ from medeyes_verl.demo.session import DISCLAIMER, Stage, open_stage, picture_of,
 from medeyes_verl.demo.terminal import show_episode
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
-from medeyes_verl.policies.destination import IN_THIS_PROCESS
+from medeyes_verl.http.destination import IN_THIS_PROCESS
 from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 GAZE = '<reasoning>look</reasoning>\n<action>{"name": "Gaze", "coordinate": [28, 0, 84, 56]}</action>'

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medeyes_verl.evaluation.recipe import Recipe
-from medeyes_verl.policies.destination import IN_THIS_PROCESS
+from medeyes_verl.http.destination import IN_THIS_PROCESS
 from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
 pytest.importorskip("starlette", reason="starlette is not installed: pip install medeyes-verl[demo]")

@@ -14,16 +14,17 @@ from medeyes_verl.evaluation.player import play_texts
 from medeyes_verl.evaluation.recipe import Recipe
 from medeyes_verl.evaluation.run import EPISODES, Endpoint, Work, begin, evaluate, read_tables, settings_of
 from medeyes_verl.gaze.geometry import Box
+from medeyes_verl.http.client import HttpSettings
 from medeyes_verl.policies.chat import Requests, Sampling
-from medeyes_verl.policies.client import EndpointError, Patience
+from medeyes_verl.policies.client import EndpointError
 
-IMPATIENT = Patience(timeout_s=20, attempts=2, first_pause_s=0.01)
+IMPATIENT = HttpSettings("", timeout=20, retries=1, backoff=0.01)
 REQUESTS = Requests(model="scripted", turn_tokens=64, sampling=Sampling())
 
 
 def run(endpoint: Any, table: Path, recipe: Recipe, output: Path, **options: Any) -> list[LoggedEpisode]:
     return evaluate(
-        Endpoint(base_url=endpoint.url, patience=options.pop("patience", IMPATIENT)),
+        Endpoint(base_url=endpoint.url, http=options.pop("http", IMPATIENT)),
         options.pop("requests", REQUESTS),
         recipe,
         Work(rows=read_tables([table]), samples=options.pop("samples", 1)),
@@ -78,7 +79,7 @@ def test_a_short_failure_is_waited_out(
 ) -> None:
     endpoint = endpoints(good_policy)
     endpoint.faults += [(503, "starting"), (429, "busy"), (500, "oops")]
-    episodes = run(endpoint, table, recipe, tmp_path, patience=replace(IMPATIENT, attempts=5))
+    episodes = run(endpoint, table, recipe, tmp_path, http=replace(IMPATIENT, retries=4))
     assert sum(episode.scores.acc for episode in episodes) == 23
 
 

@@ -221,7 +221,7 @@ def test_half_a_body_is_asked_for_again(serve: type, reply: type, question: Ques
 def test_retries_end(serve: type, reply: type, question: Question) -> None:
     error, server = ask(serve, lambda *_: reply(500, b"out of memory"), lambda oracle: oracle.locate(question, ()))
     assert isinstance(error, OracleError)
-    assert "no reply after 4 attempts, the last: status 500: out of memory" in str(error)
+    assert "failed 4 times, the last time with HTTP 500: out of memory" in str(error)
     assert len(server.requests) == 4
 
 

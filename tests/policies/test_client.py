@@ -10,15 +10,16 @@ import pytest
 
 from medeyes_verl.evaluation.run import Endpoint, only_model
 from medeyes_verl.gaze.rollout import Completion
-from medeyes_verl.policies.client import ChatClient, EndpointError, Patience, RequestRefusedError
+from medeyes_verl.http.client import HttpSettings
+from medeyes_verl.policies.client import ChatClient, EndpointError, RequestRefusedError
 
-IMPATIENT = Patience(timeout_s=5, attempts=2, first_pause_s=0.01)
+IMPATIENT = HttpSettings("", timeout=5, retries=1, backoff=0.01)
 BODY = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Question 0?"}]}]}
 
 
 def ask(url: str) -> Completion:
     async def main() -> Completion:
-        async with ChatClient(url, patience=IMPATIENT) as client:
+        async with ChatClient(url, settings=IMPATIENT) as client:
             return await client.chat(BODY)
 
     return asyncio.run(main())
@@ -96,7 +97,7 @@ def test_there_are_no_more_connections_than_allowed_and_they_are_kept(endpoints:
     endpoint = endpoints(lambda question, turn: time.sleep(0.02) or "hi")
 
     async def main() -> list[Completion]:
-        async with ChatClient(endpoint.url, patience=IMPATIENT, connections=3) as client:
+        async with ChatClient(endpoint.url, settings=IMPATIENT, connections=3) as client:
             return await asyncio.gather(*(client.chat(BODY) for _ in range(12)))
 
     assert len(asyncio.run(main())) == 12
@@ -107,7 +108,7 @@ def test_what_is_given_up_leaves_its_connection_to_others(endpoints: Callable[..
     endpoint = endpoints(lambda question, turn: time.sleep(0.2) or "hi")
 
     async def main() -> Completion:
-        async with ChatClient(endpoint.url, patience=IMPATIENT, connections=1) as client:
+        async with ChatClient(endpoint.url, settings=IMPATIENT, connections=1) as client:
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.chat(BODY), 0.05)
             return await asyncio.wait_for(client.chat(BODY), 5)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from medeyes_verl.expert.oracles import prompts
-from medeyes_verl.expert.oracles.client import HttpClient, HttpSettings, RefusedError, ReplyCache, key_of_request
+from medeyes_verl.expert.oracles.client import HttpSettings, OracleClient, RefusedError, ReplyCache, key_of_request
 from medeyes_verl.expert.oracles.images import encoded, key_of_picture, shown_size
 from medeyes_verl.expert.oracles.protocol import (
     Answer,
@@ -73,7 +73,7 @@ class EndpointOracle:
         self.name = f"endpoint {settings.model}"
         self.settings = settings
         self._prompts = prompt_folder
-        self.client = HttpClient(settings.http)
+        self.client = OracleClient(settings.http)
         self._cache = ReplyCache(settings.cache)
         self._structured = settings.structured
         self._reader = ReplyReader(self.name, settings.frame)

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medeyes_verl.expert.oracles.client import HttpClient, HttpSettings, ReplyCache, key_of_request
+from medeyes_verl.expert.oracles.client import HttpSettings, OracleClient, ReplyCache, key_of_request
 from medeyes_verl.expert.oracles.components import components_of
 from medeyes_verl.expert.oracles.images import encoded, key_of_picture
 from medeyes_verl.expert.oracles.protocol import (
@@ -81,7 +81,9 @@ class MedplibOracle:
     def __init__(self, settings: MedplibSettings) -> None:
         self.name = "medplib"
         self.settings = settings
-        self.client = HttpClient(replace(settings.http, url=settings.http.url.rstrip("/") + "/worker_generate_stream"))
+        self.client = OracleClient(
+            replace(settings.http, url=settings.http.url.rstrip("/") + "/worker_generate_stream")
+        )
         self._cache = ReplyCache(settings.cache)
 
     async def locate(self, question: Question, findings: Sequence[Finding]) -> Located:

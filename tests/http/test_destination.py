@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from medeyes_verl.policies.client import ChatClient, EndpointError, Patience
-from medeyes_verl.policies.destination import IN_THIS_PROCESS, destination_of
+from medeyes_verl.http.client import HttpSettings
+from medeyes_verl.http.destination import IN_THIS_PROCESS, destination_of
+from medeyes_verl.policies.client import ChatClient, EndpointError
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-ONE_TRY = Patience(timeout_s=20, attempts=1)
+ONE_TRY = HttpSettings("", timeout=20, retries=0)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +121,7 @@ def test_a_local_endpoint_is_never_reached_through_a_proxy(
 
 def _models(url: str) -> list[str]:
     async def ask() -> list[str]:
-        async with ChatClient(url, patience=ONE_TRY) as client:
+        async with ChatClient(url, settings=ONE_TRY) as client:
             return await client.models()
 
     return asyncio.run(ask())
