@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: str | None, complai
 
 @pytest.mark.parametrize("name", ["nope", "", "../base", "a b", "x=1"])
 def test_an_unknown_name_lists_the_known(name: str) -> None:
-    with pytest.raises(ValueError, match="cpu_tiny, gpu_tiny"):
+    with pytest.raises(ValueError, match=r"cpu_tiny, .*gpu_tiny, "):
         read_recipe(name)
 
 

@@ -21,7 +21,7 @@ def test_no_settings_mean_a_policy_alone() -> None:
     ("ours", "complaint"),
     [
         ({"n_expert": -1}, "n_expert=-1: use a whole number from 0 upwards"),
-        ({"n_expert": 2}, "names no trajectory store"),
+        ({"n_expert": 2}, "neither experts names a trajectory store nor"),
         ({"n_expert": "two"}, "n_expert"),
         ({"off_policy_source": "past"}, "use one of experts, replay, mixed"),
         ({"replay": {"order": "recency", "size": 3}}, "size"),
