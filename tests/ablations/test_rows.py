@@ -108,4 +108,6 @@ def test_the_recommended_row_is_the_recommended_recipe() -> None:
     words = (["+medeyes=[cpu_tiny,recommended]"], ["+medeyes=cpu_tiny", *RECOMMENDED], ["+medeyes=cpu_tiny"])
     with hydra.initialize_config_module(config_module="verl.trainer.config", version_base=None):
         recipe, row, plain = (hydra.compose("ppo_trainer", overrides=given) for given in words)
+    for config in (recipe, row, plain):
+        config.medeyes.rules = {}  # the recipe leaves its name there, so that two rules at once are refused
     assert recipe == row != plain

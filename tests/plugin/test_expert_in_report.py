@@ -44,9 +44,9 @@ def test_a_cut_expert_is_shown_cut(prepared: Any, tmp_path: Path, length: int, f
         }
     )
     loop = object.__new__(GazeAgentLoop)
-    loop.config, loop.processor = config, processor
+    loop.config, loop.processor, loop.server_manager = config, processor, None
     loop.rollout_config = SimpleNamespace(response_length=length, n=2, calculate_log_probs=True)
-    row = {"raw_prompt": prompt, "extra_info": stored["extra_info"], "session_id": 1, "global_steps": 1}
+    row = {"raw_prompt": prompt, "extra_info": stored["extra_info"], "uid": "u", "session_id": 1, "global_steps": 1}
     output = asyncio.run(loop.run({}, **row))
     trained = output.extra_fields["trace"]
     assert (output.extra_fields["stream"], trained["finish"]) == ("expert", finish)
