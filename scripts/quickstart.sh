@@ -88,7 +88,7 @@ train_policy() {
 
 if [ "$dataset" = phantom ]; then
     step data "$PYTHON_BIN" data_preprocess/phantom.py --output "$data" --difficulty primer --seed "$seed" \
-        --train "$train" --val "$val" --test 200
+        --train "$train" --val "$val" --test 100
     # GRN and CVS over the marked regions
     step experts "$PYTHON_BIN" -m medeyes_verl.cli experts build --preset tiny --seed "$seed" \
         --data "$data/train.parquet" --store "$data/experts"

@@ -80,8 +80,8 @@ def test_a_policy_is_served_played_and_the_server_ended(
     for episode in outcome.episodes:
         assert episode.prompts_differing is not None, "vLLM tells what it was fed"
         # the first prompt is ours; later ones hold an untrained policy's bytes, which no text carries faithfully
-        assert episode.prompts_differing < max(2, len(episode.turns))
-        assert 0 < episode.tokens <= source.recipe.response_length
+        assert episode.prompts_differing < max(2, episode.trace.num_turns)
+        assert 0 < episode.trace.num_tokens <= source.recipe.response_length
     assert len(servers) == 1
     with pytest.raises(ProcessLookupError):
         os.killpg(servers[0].pid, 0)
