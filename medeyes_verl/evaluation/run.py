@@ -159,7 +159,8 @@ def evaluate(
             player = Player(endpoint_policy(client, requests), requests.model, recipe, tokens)
             await _play_left(player, work, output, concurrency, on_episode)
 
-    asyncio.run(main())
+    if work.left(output):  # else there is nobody to ask: a finished evaluation of a served model has no endpoint
+        asyncio.run(main())
     return _episodes_of(work, output)
 
 
