@@ -204,6 +204,8 @@ class KnownKeys:
         for rowid, expert_id in db.execute(f"SELECT rowid, expert_id FROM entries {where}"):
             keys.append(key_of(str(expert_id)))
             last = max(last, rowid)
+            if len(self._keys_E) + len(keys) > promise.entries:
+                break
         count, digest = len(self._keys_E) + len(keys), (self._promise.digest + sum(keys)) % 2**64
         if Promise(count, digest) != promise:
             raise lost(_file_of(db), promise, count)
@@ -225,6 +227,8 @@ def all_rows(file: Path, db: sqlite3.Connection) -> Iterator[Row]:
             page: Sequence[Any] = db.execute(query, (last, PAGE_ROWS)).fetchall()
             promise = read_promise(db)
         for number, *values in page:
+            if number <= last:  # a page in the wrong place: its rows would come again and again
+                raise StoreError(f"{file}: damaged: its rows are out of order; {REMEDY}")
             row, last = Row(*values), number
             found, digest = found + 1, (digest + key_of(str(row.expert_id))) % 2**64
             yield row

@@ -89,6 +89,25 @@ def test_random_damage_is_an_error_and_never_a_lost_or_changed_row(tmp_path: Pat
     assert outcomes["error"] > 50
 
 
+def test_a_page_in_the_place_of_another_ends_no_reading(tmp_path: Path) -> None:
+    """Its rows come twice, or out of order: a reading that goes on behind the last row it saw would never end."""
+    path = filled(tmp_path / "s")
+    file = path / FILE
+    content = file.read_bytes()
+    pages = [content[start : start + 4096] for start in range(0, len(content), 4096)]
+    ids = [f"q{number}" for number in range(100)]
+    raised = 0
+    for place in range(1, len(pages)):
+        for other in {1, place - 1, place + 1, len(pages) - 1} & set(range(1, len(pages))) - {place}:
+            file.write_bytes(b"".join([*pages[:place], pages[other], *pages[place + 1 :]]))
+            try:
+                assert list(TrajectoryStore(path).ids()) == ids
+            except StoreError:
+                raised += 1
+            assert check_store(path).damage
+    assert raised > len(pages)
+
+
 def test_repair_keeps_what_can_be_read(tmp_path: Path) -> None:
     sound, path, rng = filled(tmp_path / "sound"), tmp_path / "copy", random.Random(1)
     kept = []
