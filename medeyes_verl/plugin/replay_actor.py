@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import torch
 
+from medeyes_verl.expert.entry_file import StoreError
 from medeyes_verl.expert.replay import ReplayBuffer, ReplaySettings, Success, trajectory_of
 from medeyes_verl.expert.trajectory import Trajectory
 from medeyes_verl.gaze.trace import EpisodeTrace
@@ -38,8 +39,15 @@ class _Replay:
         self._buffer.save(Path(folder) / FILE_NAME)
 
     def restore(self, folder: str) -> int:
-        """Take up a checkpoint's buffer; one that was saved without a buffer leaves this one empty."""
+        """Take up a checkpoint's buffer; one that was saved without a buffer leaves this one empty.
+
+        Raises StoreError where the checkpoint's buffer has a form that is no longer read.
+        """
         file = Path(folder) / FILE_NAME
+        if (old := file.with_suffix(".arrow")).exists() and not file.exists():
+            raise StoreError(
+                f"{old}: a replay buffer of Arrow is no longer read; delete it to resume with an empty one"
+            )
         if file.exists():
             self._buffer = ReplayBuffer.restore(file, self._buffer.settings)
         return len(self._buffer)

@@ -1,15 +1,18 @@
 """What the trainer remembers of a step: the policy's own right and well-formed episodes, and nothing else."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tensordict import NonTensorStack, TensorDict
 
+from medeyes_verl.expert.entry_file import StoreError
+from medeyes_verl.expert.replay import ReplaySettings
 from medeyes_verl.gaze.geometry import Box
 from medeyes_verl.gaze.grammar import Fault
 from medeyes_verl.gaze.trace import EpisodeTrace, TraceTurn
-from medeyes_verl.plugin.replay_actor import successes
+from medeyes_verl.plugin.replay_actor import _Replay, successes
 
 
 def fields(acc: float = 1.0, faults: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -62,3 +65,10 @@ def test_a_success_becomes_a_trajectory_in_the_originals_pixels() -> None:
 )
 def test_anything_else_is_not_remembered(case: dict[str, Any]) -> None:
     assert remembered(**case) == []
+
+
+def test_a_checkpoints_buffer_of_the_old_form_is_refused_by_name(tmp_path: Path) -> None:
+    assert _Replay(ReplaySettings()).restore(str(tmp_path)) == 0
+    (tmp_path / "replay.arrow").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"replay\.arrow: a replay buffer of Arrow is no longer read; delete it"):
+        _Replay(ReplaySettings()).restore(str(tmp_path))
