@@ -243,9 +243,8 @@ def _without(episode: LoggedEpisode) -> EpisodeTrace:
 
 
 def test_the_demo_shows_it(table: Path, recipe: Recipe) -> None:
-    from medeyes_verl.policies.destination import IN_THIS_PROCESS
-
     from medeyes_verl.demo.session import Stage
+    from medeyes_verl.http.destination import IN_THIS_PROCESS
     from medeyes_verl.policies.stored import StoredPolicy, Unbudgeted
 
     rules = replace(recipe.rules, tools=(PATH,))
