@@ -1,4 +1,4 @@
-"""Two rules in stock main_ppo: one that needs the step and another's loss, one whose rows have tokens of both streams.
+"""A rule in stock main_ppo whose rows have tokens of both streams: the expert begins an episode, the policy ends it.
 
 The other rules are composed and computed on a fixed batch in tests/plugin/test_rules.py.
 """
@@ -14,13 +14,7 @@ from tests.e2e.test_main_ppo import LIMIT_SECONDS, ROOT, Run, main_ppo
 
 pytestmark = pytest.mark.e2e
 
-RUNS = {
-    "chord_mu": (
-        *("algorithm.medeyes.off_policy_decay_steps=2", "algorithm.medeyes.on_policy_loss=gspo"),
-        *("actor_rollout_ref.rollout.n=8", "actor_rollout_ref.rollout.custom.medeyes.n_expert=2"),
-    ),
-    "prefix": (),
-}
+RULE = "prefix"
 
 
 @pytest.fixture(scope="module")
@@ -44,31 +38,22 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=list(RUNS))
-def run(request: pytest.FixtureRequest, inputs: Path) -> tuple[str, Run]:
-    rule = request.param
+@pytest.fixture(scope="module")
+def run(inputs: Path) -> Run:
     few = (
         *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4", "data.train_max_samples=8"),
         *("trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"),
         *("trainer.total_training_steps=2", "trainer.resume_mode=disable"),
     )
-    ran = main_ppo(inputs, inputs / "data", inputs / "model", rule, *few, *RUNS[rule], recipe=f"cpu_tiny,{rule}")
-    return rule, ran
+    return main_ppo(inputs, inputs / "data", inputs / "model", RULE, *few, recipe=f"cpu_tiny,{RULE}")
 
 
-def test_two_steps_are_finite_and_have_the_rules_own_metrics(run: tuple[str, Run]) -> None:
-    rule, ran = run
+def test_two_steps_are_finite_and_have_the_rules_own_metrics(run: Run) -> None:
     for step in (1, 2):
-        metrics = ran.steps[step]
-        assert all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)), (rule, step)
+        metrics = run.steps[step]
+        assert all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)), step
         assert metrics["actor/grad_norm"] > 0
-        if rule == "chord_mu":
-            mu = 0.05 + 0.85 * (1 + math.cos(math.pi * step / 2)) / 2 if step < 2 else 0.05
-            assert metrics["medeyes/expert/weight"] == pytest.approx(mu / 0.25)
-            assert metrics["medeyes/on_policy/weight"] == pytest.approx((1 - mu) / 0.75)
-            assert "medeyes/on_policy/pg_clipfrac" in metrics, "what gspo logs of the policy's rows"
-        else:
-            assert (metrics["medeyes/expert/rows"], metrics["medeyes/on_policy/rows"]) == (4, 28)
-            assert 0 < metrics["medeyes/expert/probability_before"] < 1
-            # the expert's own trajectories score 1 throughout; the policy ends these, and seldom so
-            assert metrics["medeyes/expert/mean_probability"] > 0
+        assert (metrics["medeyes/expert/rows"], metrics["medeyes/on_policy/rows"]) == (4, 28)
+        assert 0 < metrics["medeyes/expert/probability_before"] < 1
+        # the expert's own trajectories score 1 throughout; the policy ends these, and seldom so
+        assert metrics["medeyes/expert/mean_probability"] > 0
