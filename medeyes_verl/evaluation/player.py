@@ -75,7 +75,7 @@ class Player:
         self._tokens = tokens
 
     async def play(self, asked: Asked) -> LoggedEpisode:
-        """One episode. Raises the policy's own errors; ValueError when a picture of the row cannot be used."""
+        """One episode. Raises the policy's own errors; ValueError when an image of the row cannot be used."""
         episode, conversation = await asyncio.to_thread(self._prepare, asked)
         policy = self._policy_of("/".join(str(part) for part in asked.key))
         started = time.perf_counter()

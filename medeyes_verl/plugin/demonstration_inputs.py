@@ -14,6 +14,7 @@ from medeyes_verl.plugin.problem import Problem, local_files, value_of
 LOOP_NAME = "medeyes_demonstrations"
 DEFAULT_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop"
 COLUMN, LOOP = f"{ROLLOUT}.demonstrations.column", f"{ROLLOUT}.demonstrations.loop"
+BEHAVIOUR = "algorithm.medeyes.expert_log_probs"
 ROWS_A_BATCH = 512
 
 
@@ -63,10 +64,10 @@ def demonstration_problems(config: DictConfig, settings: RolloutSettings, tables
     files = [file for file in local_files(value_of(config, "data.train_files")) if file.suffix == ".parquet"]
     for file in files if tables else ():
         if file.exists():
-            yield from _of_table(file, column)
+            yield from _of_table(file, column, value_of(config, BEHAVIOUR))
 
 
-def _of_table(file: Any, column: str) -> Iterator[Problem]:
+def _of_table(file: Any, column: str, behaviour: Any) -> Iterator[Problem]:
     key = "data.train_files"
     try:
         with pq.ParquetFile(file) as table:
@@ -87,10 +88,19 @@ def _of_table(file: Any, column: str) -> Iterator[Problem]:
             for batch in table.iter_batches(ROWS_A_BATCH, columns=[column]):
                 for cell in batch.column(0).to_pylist():
                     try:
-                        filled += bool(demonstrations_of(cell))
+                        found = demonstrations_of(cell)
                     except DemonstrationError as error:
                         yield Problem(COLUMN, column, f"{file}, row {number}: {error}", "correct or empty the cell")
                         return
+                    if behaviour != "stored" and any(each.log_probs is not None for each in found):
+                        yield Problem(
+                            BEHAVIOUR,
+                            behaviour,
+                            f"it does not read log_probs, which {file}, row {number}, column {column} holds",
+                            "set it to stored, or leave log_probs out of the cells",
+                        )
+                        return
+                    filled += bool(found)
                     number += 1
     except (OSError, pa.ArrowException) as error:
         yield Problem(key, file, f"cannot be read: {error}", "make the table again")

@@ -182,6 +182,7 @@ def test_what_would_leave_demonstrations_out_is_refused(
         (["ring", json.dumps({})], None),
         ([None, ""], "has no demonstration in any of its 2 rows"),
         ([{"text": "x"}, None], "row 0: unknown key 'text'"),
+        ([None, {"token_ids": [5], "log_probs": [-1.0]}], "expert_log_probs=certain: it does not read log_probs"),
     ],
 )
 def test_the_column_is_read_before_the_run(
